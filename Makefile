@@ -1,0 +1,53 @@
+# Aisle: make demo | make test | make help
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+export PYTHONDONTWRITEBYTECODE =
+export TF_USE_LEGACY_KERAS = 1
+AISLE := .venv/bin/aisle
+PYTHON := .venv/bin/python
+
+.PHONY: help setup demo test test-faults lint format bench up down lock clean
+
+help: ## what there is
+	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: ## the environment and the Delta jars; `make demo` and `make test` call it
+	@bin/setup
+
+demo: setup ## a year of real invoices through the whole loop in a running Airflow, then recommendations
+	@$(AISLE) demo
+
+test: setup ## all tests: quick ones first, the whole loop last
+	@$(PYTHON) -m pytest tests --ignore tests/e2e --ignore tests/faults --durations 10
+	@$(PYTHON) -m pytest tests/faults tests/e2e --durations 5
+
+test-faults: setup ## every kill point, not a sample of them
+	@AISLE_FAULTS=all $(PYTHON) -m pytest tests/faults --timeout 3000
+
+lint: setup ## formatter, linter, types
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+
+format: setup ## put the code in order
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
+
+bench: setup ## all benches
+	@for each in bench/[a-z]*.py; do $(PYTHON) -m "bench.$$(basename $$each .py)" || exit 1; done
+
+bench-%: setup ## one bench: pipeline, training, quality
+	@$(PYTHON) -m bench.$*
+
+up: setup ## start the services
+	@$(AISLE) up
+
+down: ## stop exactly what was started
+	@if [ -x $(AISLE) ]; then $(AISLE) down; fi
+
+lock: ## resolve requirements.lock anew from pyproject.toml
+	uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url \
+	  --python-version 3.12 --output-file requirements.lock --quiet
+
+clean: down ## forget the demo's state; the environment stays
+	rm -rf .aisle

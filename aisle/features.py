@@ -1,0 +1,90 @@
+"""Reading features: the feature store's configuration, point-in-time training sets, online values, and what gold holds.
+
+`feature_repo` defines and publishes; every other room reads through this file. feast is imported inside the functions,
+because the import costs seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aisle import lake
+from aisle.errors import NotThere
+from aisle.settings import Settings
+from aisle.spark import running_server, spark_conf
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from feast import FeatureStore
+
+PROJECT = "aisle"
+GOLD = ("user_stats", "item_stats", "user_history", "item_text", "co_visits")
+BUILT_PROPERTY = "aisle.built"
+
+
+@dataclass(frozen=True)
+class Built:
+    """What the last finished build of gold covers; kept as a property of gold.user_stats, so it moves with the table.
+
+    as_of: newest point, ISO. points: all points, ISO, oldest first. silver: the Delta versions that were read.
+    """
+
+    as_of: str
+    points: list[str]
+    silver: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is online: the newest as_of, the versions of the gold tables it was read from, the definitions' digest."""
+
+    as_of: str = ""
+    gold: dict[str, int] = field(default_factory=dict)
+    definitions: str = ""
+
+
+def built() -> Built | None:
+    """The last finished build of gold; None before the first."""
+    from deltalake import DeltaTable
+
+    if not lake.exists("gold.user_stats"):
+        return None
+    text = DeltaTable(lake.table_path("gold.user_stats")).metadata().configuration.get(BUILT_PROPERTY)
+    return Built(**json.loads(text)) if text else None
+
+
+def note_built(found: Built) -> None:
+    """Writes down a finished build, in one Delta commit."""
+    from deltalake import DeltaTable
+
+    table = DeltaTable(lake.table_path("gold.user_stats"))
+    table.alter.set_table_properties({BUILT_PROPERTY: json.dumps(asdict(found))}, raise_if_not_exists=False)
+
+
+def gold_versions() -> dict[str, int]:
+    """Delta versions of the gold tables."""
+    return {name: lake.version(f"gold.{name}") for name in GOLD}
+
+
+def folder() -> Path:
+    """Where the registry, the online store and `feature_store.yaml` lie."""
+    found = lake.home() / "feast"
+    found.mkdir(parents=True, exist_ok=True)
+    return found
+
+
+def published() -> Published:
+    """What was last materialised online; empty before the first time."""
+    note = folder() / "published.json"
+    return Published(**json.loads(note.read_text())) if note.exists() else Published()
+
+
+def note_published(found: Published) -> None:
+    staged = folder() / "published.json.new"
+    staged.write_text(json.dumps(asdict(found)))
+    os.replace(staged, folder() / "published.json")

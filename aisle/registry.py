@@ -1,0 +1,79 @@
+"""The model registry (MLflow): versions, their tags and aliases. mlflow is imported when a client is made.
+
+Aliases: ``challenger`` (newest registered), ``champion`` (what is served), ``previous`` (what `aisle rollback` goes to).
+MLflow moves an alias without looking; here it moves only from the version that the caller saw, under a file lock.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from aisle.errors import NotThere, RaceLost
+from aisle.lake import home
+from aisle.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.tracking import MlflowClient
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+
+
+class Registry:
+    """Versions of one registered model."""
+
+    def __init__(self, settings: Settings):
+        import mlflow
+
+        mlflow.set_tracking_uri(settings.tracking_uri)
+        mlflow.set_registry_uri(settings.tracking_uri)
+        self.name = settings.registry.model_name
+        self.client: MlflowClient = mlflow.MlflowClient()
+
+    def by_alias(self, alias: str) -> ModelVersion | None:
+        """The version that an alias names; None where there is none."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_model_version_by_alias(self.name, alias)
+        except MlflowException:
+            return None
+
+    def version(self, version: str) -> ModelVersion:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_model_version(self.name, str(version))
+        except MlflowException:
+            known = ", ".join(each.version for each in self.versions()) or "none"
+            raise NotThere(f"no version {version!r} of {self.name}; there are: {known}") from None
+
+    def versions(self) -> list[ModelVersion]:
+        """All versions, newest first."""
+        found = self.client.search_model_versions(f"name='{self.name}'")
+        return sorted(found, key=lambda each: int(each.version), reverse=True)
+
+    def tag(self, version: str, **tags: str) -> None:
+        for key, value in tags.items():
+            self.client.set_model_version_tag(self.name, str(version), key, str(value))
+
+    def move_alias(self, alias: str, to: str, seen: str | None) -> None:
+        """Compare and set: moves `alias` to version `to` only if it still names `seen`. Raises RaceLost otherwise."""
+        lock = home() / "run" / "registry.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock, timeout=60):
+            now = self.by_alias(alias)
+            if (str(now.version) if now else None) != (str(seen) if seen else None):
+                raise RaceLost(f"alias {alias!r} names version {now.version if now else None}, not {seen}: somebody moved it; look again")
+            self.client.set_registered_model_alias(self.name, alias, str(to))
+
+    def download(self, version: str, into: Path) -> Path:
+        """The model folder of a version, copied to `into`."""
+        from mlflow.artifacts import download_artifacts
+
+        found = self.version(version)
+        into.mkdir(parents=True, exist_ok=True)
+        return Path(download_artifacts(artifact_uri=found.source, dst_path=str(into)))

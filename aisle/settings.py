@@ -1,0 +1,197 @@
+"""Settings: ``conf/aisle.toml``, then ``conf/<profile>.toml``, then ``$AISLE_HOME/aisle.toml``, then AISLE_ variables.
+
+A variable names its setting with a double underscore: ``AISLE_GATE__MARGIN=0.02`` sets ``gate.margin``. Unknown keys are
+errors, each named with its file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from aisle.errors import SettingsError
+from aisle.lake import home, project_root
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Spark(_Section):
+    remote: str
+    master: str
+    driver_memory: str
+    shuffle_partitions: int = Field(gt=0)
+
+
+class Ports(_Section):
+    airflow: int
+    mlflow: int
+    feast: int
+    api: int
+    spark: int
+
+
+class Airflow(_Section):
+    parallelism: int = Field(gt=0)
+    retries: int = Field(ge=0)
+    retry_delay_seconds: int
+    timeout_minutes: int
+    alert_command: str
+
+
+class Ingest(_Section):
+    max_fault_rate: float = Field(ge=0, le=1)
+    future_tolerance_hours: float = Field(ge=0)
+    max_id_length: int
+    max_price: float
+    max_quantity: float
+
+
+class Features(_Section):
+    history_length: int = Field(gt=0)
+    daily_days: int = Field(ge=0)
+    popularity_days: int = Field(gt=0)
+    co_visit_days: int = Field(gt=0)
+    co_visit_neighbours: int = Field(gt=0)
+
+
+class Training(_Section):
+    seed: int
+    test_days: int = Field(gt=0)
+    validation_days: int = Field(gt=0)
+    epochs: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    dimension: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    history_items: int = Field(gt=0)
+    history_half_life_days: float = Field(gt=0)
+    blend_users: int = Field(gt=0)
+    event_weights: dict[str, float]
+
+
+class Gate(_Section):
+    primary_metric: str
+    k: int = Field(gt=0)
+    recall_k: int = Field(gt=0)
+    margin: float = Field(ge=0)
+    slice_margin: float = Field(ge=0)
+    slice_min_users: int = Field(gt=0)
+    min_users: int = Field(gt=0)
+    min_coverage: float = Field(ge=0, le=1)
+    bootstrap_samples: int = Field(gt=0)
+    confidence: float = Field(gt=0, lt=1)
+    parity_overlap: float = Field(ge=0, le=1)
+    approval: bool
+
+
+class Monitor(_Section):
+    retrain_after_days: int
+    max_drifted_share: float = Field(ge=0, le=1)
+    psi_threshold: float
+    ks_threshold: float
+    quarantine_rise: float = Field(ge=0, le=1)
+    min_rows: int
+    sample_rows: int
+
+
+class Serving(_Section):
+    host: str
+    k: int = Field(gt=0)
+    max_k: int = Field(gt=0)
+    candidates: int = Field(gt=0)
+    pointer_seconds: float = Field(gt=0)
+    swap_seconds: float = Field(gt=0)
+    feature_deadline_seconds: float = Field(gt=0)
+    feature_cache_seconds: float = Field(ge=0)
+
+
+class Maintain(_Section):
+    retention_hours: int
+    keep_reports: int
+
+
+class Registry(_Section):
+    tracking_uri: str
+    model_name: str
+    experiment: str
+
+
+class Settings(_Section):
+    """Every setting. The unit and meaning of each stands beside its default in ``conf/aisle.toml``."""
+
+    profile: str
+    spark: Spark
+    ports: Ports
+    airflow: Airflow
+    ingest: Ingest
+    features: Features
+    training: Training
+    gate: Gate
+    monitor: Monitor
+    serving: Serving
+    maintain: Maintain
+    registry: Registry
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's store: the setting, or a SQLite file under AISLE_HOME."""
+        if self.registry.tracking_uri:
+            return self.registry.tracking_uri
+        folder = home() / "mlflow"
+        folder.mkdir(parents=True, exist_ok=True)
+        return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        merged[key] = _merge(merged[key], value) if isinstance(merged.get(key), dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text()) if path.exists() else {}
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from None
+
+
+def _from_environment() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, text in os.environ.items():
+        if not name.startswith("AISLE_") or "__" not in name:
+            continue
+        *sections, key = name.removeprefix("AISLE_").lower().split("__")
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text
+        place = found
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[key] = value
+    return found
+
+
+@lru_cache(maxsize=1)
+def load() -> Settings:
+    """The settings in force. Raises SettingsError that lists every wrong key and value at once."""
+    conf = project_root() / "conf"
+    profile = os.environ.get("AISLE_PROFILE", "local")
+    if profile != "local" and not (conf / f"{profile}.toml").exists():
+        raise SettingsError(f"AISLE_PROFILE={profile!r}: there is no {conf / f'{profile}.toml'}")
+    values: dict[str, Any] = {"profile": profile}
+    for layer in (_read(conf / "aisle.toml"), _read(conf / f"{profile}.toml"), _read(home() / "aisle.toml"), _from_environment()):
+        values = _merge(values, layer)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise SettingsError(f"wrong settings ({conf / 'aisle.toml'}, {home() / 'aisle.toml'} or AISLE_ variables): {faults}") from None

@@ -1,0 +1,76 @@
+"""What every bench prints and writes: one table, one JSON file."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured value; `target` None where there is none to meet."""
+
+    value: float | None
+    unit: str
+    op: str = ">="
+    target: float | None = None
+
+    @property
+    def met(self) -> bool | None:
+        if self.target is None or self.value is None:
+            return None
+        return self.value >= self.target if self.op == ">=" else self.value <= self.target
+
+
+def machine() -> dict[str, object]:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory / 2**30, 1),
+        "system": platform.system(),
+        "architecture": platform.machine(),
+        "python": platform.python_version(),
+    }
+
+
+def commit() -> str:
+    """The short commit, with ``+`` where the tree has changes that are not in it."""
+    root = RESULTS.parent.parent
+    try:
+        head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
+        dirty = subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+
+
+def publish(name: str, figures: dict[str, Figure], details: dict[str, object] | None = None) -> Path:
+    """Prints the table and writes ``bench/results/<name>.json``."""
+    table = Table(title=f"bench {name}", title_justify="left")
+    for column in ("figure", "value", "unit", "target", ""):
+        table.add_column(column, justify="left" if column == "figure" else "right")
+    for label, figure in figures.items():
+        value = "-" if figure.value is None else f"{figure.value:,.4g}"
+        target = "" if figure.target is None else f"{figure.op} {figure.target:g}"
+        table.add_row(label, value, figure.unit, target, {True: "met", False: "MISSED", None: ""}[figure.met])
+    Console().print(table)
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    body = {
+        "name": name,
+        "commit": commit(),
+        "machine": machine(),
+        "figures": {label: asdict(figure) for label, figure in figures.items()},
+        **({"details": details} if details else {}),
+    }
+    path.write_text(json.dumps(body, indent=2) + "\n")
+    return path

@@ -1,0 +1,11 @@
+"""Candidate sources: each scores every item for every user, from its own evidence."""
+
+from __future__ import annotations
+
+from engine.sources.item_item import ItemItem
+from engine.sources.linear import Linear
+from engine.sources.personal import Personal
+from engine.sources.popularity import Popularity
+
+# Those that are fitted from histories alone, in the order in which they are written down.
+FROM_HISTORIES = {source.name: source for source in (Popularity, Personal, ItemItem, Linear)}

@@ -1,0 +1,65 @@
+"""Item-item cosine: people who bought this also bought that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import sparse
+
+from engine.interactions import Catalogue, Events
+from engine.sources.base import Arrays
+from engine.sources.neighbours import keep_largest, pack, product, strongest, unpack
+
+
+@dataclass(frozen=True)
+class ItemItem:
+    """Cosine of buyers, shrunk for pairs with few: common / (|i| |j| + shrinkage). Sarwar et al. (2001).
+
+    similarity: (n_items, n_items) sparse float32, the largest of each column; zero diagonal.
+    half_life_days: of the history that it is scored from.
+    """
+
+    similarity: sparse.csr_array
+    half_life_days: float
+    name = "item_item"
+
+    @classmethod
+    def fit(
+        cls,
+        events: Events,
+        catalogue: Catalogue,
+        shrinkage: float = 5.0,
+        neighbours: int = 200,
+        half_life_days: float = 60.0,
+    ) -> ItemItem:
+        """Memory: one dense (n_items, n_items) float32 while fitting: 55 MB for 3,700 items."""
+        bought = events.owned()
+        common = (bought.T @ bought).toarray()
+        norm = np.sqrt(np.diag(common))
+        similarity = common / (np.outer(norm, norm) + np.float32(shrinkage) + 1e-9)
+        np.fill_diagonal(similarity, 0.0)
+        return cls(keep_largest(similarity, neighbours), half_life_days)
+
+    def scores(self, events: Events) -> np.ndarray:
+        return product(events.tastes(self.half_life_days), self.similarity, events)
+
+    @cached_property
+    def by_target(self) -> sparse.csr_array:
+        """Transposed, so that an item's own neighbours lie in one row."""
+        return sparse.csr_array(self.similarity.T.tocsr())
+
+    def similar(self, item: int) -> np.ndarray:
+        """(n_items,) similarity to one item."""
+        return self.by_target[[item]].toarray().ravel()
+
+    def evidence(self, events: Events, item: int) -> dict | None:
+        return strongest(self.similarity, events.tastes(self.half_life_days), item)
+
+    def arrays(self) -> Arrays:
+        return {**pack(self.similarity), "parameters": np.array([self.half_life_days])}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> ItemItem:
+        return cls(unpack(arrays), float(arrays["parameters"][0]))

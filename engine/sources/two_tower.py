@@ -1,0 +1,80 @@
+"""A trained two-tower model as a source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from engine.interactions import Catalogue, Events
+from engine.sources.base import Arrays
+from engine.towers import TowerExport, user_vectors
+
+
+@dataclass(frozen=True)
+class TwoTower:
+    """Cosine of user and item vectors, for the items of the catalogue.
+
+    rows: (n_items,) the tower's row of each catalogue item, -1 where it was not there when the tower was trained:
+    such items score like the least liked one.
+    """
+
+    export: TowerExport
+    rows: np.ndarray
+    name = "two_tower"
+
+    @classmethod
+    def fit(cls, export: TowerExport, catalogue: Catalogue) -> TwoTower:
+        rows = [export.item_index.get(item, -1) for item in catalogue.item_ids]
+        return cls(export, np.array(rows, np.int64))
+
+    @cached_property
+    def vectors(self) -> np.ndarray:
+        """(n_items, d) in the catalogue's order; zeros for items that the tower does not know."""
+        return self.export.item_vectors[self.rows] * (self.rows >= 0)[:, None]
+
+    def scores(self, events: Events) -> np.ndarray:
+        found = user_vectors(self.export, events.states, events.now) @ self.vectors.T
+        found[:, self.rows < 0] = -1.0
+        return found.astype(np.float32, copy=False)
+
+    def evidence(self, events: Events, item: int) -> dict | None:
+        return {"taste": True} if len(events.item) else None
+
+    def arrays(self) -> Arrays:
+        tower = self.export
+        layers = {f"kernel_{i}": kernel for i, (kernel, _, _) in enumerate(tower.layers)}
+        layers |= {f"bias_{i}": bias for i, (_, bias, _) in enumerate(tower.layers)}
+        return {
+            "rows": self.rows,
+            "item_ids": np.array(tower.item_ids, dtype=np.str_),
+            "item_vectors": tower.item_vectors,
+            "history_embeddings": tower.history_embeddings,
+            "countries": np.array(tower.countries, dtype=np.str_),
+            "country_embeddings": tower.country_embeddings,
+            "activations": np.array([activation for _, _, activation in tower.layers], dtype=np.str_),
+            "parameters": np.array([tower.half_life_days, tower.history_items]),
+            "event_types": np.array(list(tower.event_weights), dtype=np.str_),
+            "event_weights": np.array(list(tower.event_weights.values()), np.float64),
+            **layers,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> TwoTower:
+        activations = arrays["activations"].tolist()
+        half_life_days, history_items = arrays["parameters"].tolist()
+        export = TowerExport(
+            item_ids=arrays["item_ids"].tolist(),
+            item_vectors=arrays["item_vectors"],
+            history_embeddings=arrays["history_embeddings"],
+            countries=arrays["countries"].tolist(),
+            country_embeddings=arrays["country_embeddings"],
+            layers=[(arrays[f"kernel_{i}"], arrays[f"bias_{i}"], kind) for i, kind in enumerate(activations)],
+            half_life_days=half_life_days,
+            history_items=int(history_items),
+            event_weights=dict(
+                zip(arrays["event_types"].tolist(), arrays["event_weights"].tolist(), strict=True)
+            ),
+        )
+        return cls(export, arrays["rows"])

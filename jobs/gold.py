@@ -1,0 +1,161 @@
+"""features.gold: builds the gold tables on the grid of points in time, as little of them as what changed asks for.
+
+A run computes the points that its `as_of` adds to the grid, and the points after the earliest event or item update that
+came into silver since the build before (late rows, returns of history, erasures: read from Delta's change feed). Rows
+are replaced point by point in one commit a table; what was built is noted last, so a run that is killed is repeated
+by the next one. An `as_of` before the newest one is a backfill: it adds its points, or with the parameter
+``rebuild`` recomputes everything from there on, and emits nothing downstream.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import functions as F
+
+from aisle import clock, features, lake
+from aisle.errors import NotThere
+from aisle.settings import Settings
+from aisle.stages import StepContext
+from aisle.tables import TABLES
+from jobs import co_visits, grid, item_stats, item_text, user_history, user_stats
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+# Silver tables whose past may change under gold, with the time that a row of them speaks about.
+WATCHED = {"silver.interactions": "event_time", "silver.item_history": "updated_at"}
+
+
+def run(settings: Settings, context: StepContext) -> dict[str, Any]:
+    """Brings gold to `as_of`: {"as_of", "emit", "points_built"} or {"skip": why}. Raises NotThere before the first ingest."""
+    as_of = _whole_day(context.as_of or clock.newest_as_of())
+    before = features.built()
+    newest = max(as_of, clock.parse(before.as_of)) if before else as_of
+    first = first_event()
+    if as_of <= first:
+        raise NotThere(f"no event before as_of {as_of:%Y-%m-%d}: the first one is of {first:%Y-%m-%d %H:%M}")
+    silver = {name: lake.version(name) for name in WATCHED}
+    wanted = grid.points(first, as_of, settings.features.daily_days, grid.cuts(settings))
+    emit = as_of >= newest
+    todo = plan(settings, wanted, before, silver, as_of if context.params.get("rebuild") else None)
+    if todo.built:
+        build(settings, todo, first, silver)
+        features.note_built(features.Built(newest.isoformat(), [point.isoformat() for point in todo.known], silver))
+    elif emit and features.published().gold == features.gold_versions():
+        return {"skip": f"gold and the online store are at {as_of:%Y-%m-%d} and nothing changed in silver", "as_of": as_of.isoformat()}
+    return {"as_of": as_of.isoformat(), "emit": emit, "points_built": len(todo.built), "points": len(todo.known)}
+
+
+def plan(
+    settings: Settings,
+    wanted: list[datetime],
+    before: features.Built | None,
+    silver: dict[str, int],
+    rebuild_from: datetime | None,
+) -> grid.Grid:
+    """Which points to build: new ones, those after the earliest change in silver, and those from `rebuild_from` on."""
+    if before is None:
+        return grid.Grid(wanted, wanted)
+    standing = [clock.parse(point) for point in before.points]
+    changed = earliest_change(settings, before.silver, silver)
+    stale = {point for point in standing if changed and point > changed or rebuild_from and point >= rebuild_from}
+    known = sorted({*wanted, *standing})
+    return grid.Grid(known, sorted({*wanted} - {*standing} | stale))
+
+
+def earliest_change(settings: Settings, since: dict[str, int], now: dict[str, int]) -> datetime | None:
+    """The earliest time that rows speak about which came, changed or went in silver between two sets of versions."""
+    from aisle.spark import session
+
+    found = []
+    for name, column in WATCHED.items():
+        if since.get(name, -1) == now[name]:
+            continue
+        feed = session(settings).read.format("delta").option("readChangeFeed", "true")
+        feed = feed.option("startingVersion", since.get(name, -1) + 1).option("endingVersion", now[name])
+        earliest = F.unix_micros(F.min(column)).alias("earliest")
+        found.append(feed.load(lake.table_path(name)).agg(earliest).first()["earliest"])
+    moments = [moment for moment in found if moment is not None]
+    return datetime.fromtimestamp(min(moments) / 1e6, UTC) if moments else None
+
+
+def first_event() -> datetime:
+    """The time of the first event in silver, from its oldest month alone."""
+    import pyarrow.compute as pc
+    from deltalake import DeltaTable
+
+    if not lake.exists("silver.interactions"):
+        raise NotThere("no events in silver yet: `aisle import events FILE`, then `aisle run ingest`")
+    months = [part["event_month"] for part in DeltaTable(lake.table_path("silver.interactions")).partitions()]
+    oldest = lake.read("silver.interactions", columns=["event_time"], filters=[("event_month", "=", min(months))])
+    return pc.min(oldest["event_time"]).as_py()
+
+
+def build(settings: Settings, todo: grid.Grid, first: datetime, silver: dict[str, int]) -> None:
+    """Computes the five tables at `todo.built` and replaces those points in each."""
+    from aisle.spark import session
+
+    spark = session(settings)
+    days = todo.days(spark, first).cache()
+    events = events_on(spark, days, first, silver["silver.interactions"]).cache()
+    frames = frames_of(settings, todo, first, silver, events, days)
+    # A commit is mostly waiting: two tables at a time keep both cores at work.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for done in [pool.submit(replace_points, f"gold.{name}", make, todo.built) for name, make in frames.items()]:
+            done.result()
+    events.unpersist()
+    days.unpersist()
+
+
+def events_on(spark: SparkSession, days: DataFrame, first: datetime, version: int) -> DataFrame:
+    """The columns of silver.interactions that features are made of, with the grid's."""
+    columns = ("event_id", "event_type", "event_time", "user_id", "session_id", "item_id", "order_id", "quantity", "price")
+    rows = _read(spark, "silver.interactions", version).select(*columns)
+    return grid.on_days(rows, F.to_date("event_time"), days, first)
+
+
+def frames_of(
+    settings: Settings, todo: grid.Grid, first: datetime, silver: dict[str, int], events: DataFrame, days: DataFrame
+) -> dict[str, Callable[[], DataFrame]]:
+    """What makes each gold table's new rows. The longest come first, so that the two threads end together."""
+    conf = settings.features
+    spark = events.sparkSession
+
+    def history() -> DataFrame:
+        rows = _read(spark, "silver.item_history", silver["silver.item_history"])
+        return grid.on_days(rows, F.to_date("updated_at"), days, first)
+
+    users = spark.read.format("delta").load(lake.table_path("silver.users"))
+    return {
+        "item_stats": lambda: item_stats.transform(events, days, todo, conf.popularity_days),
+        "item_text": lambda: item_text.transform(events, history(), todo),
+        "user_history": lambda: user_history.transform(events, todo, conf.history_length),
+        "user_stats": lambda: user_stats.transform(events, users, todo),
+        "co_visits": lambda: co_visits.transform(events, todo.as_of, conf.co_visit_days, conf.co_visit_neighbours),
+    }
+
+
+def replace_points(name: str, make: Callable[[], DataFrame], points: list[datetime]) -> None:
+    """One commit: the table's rows at `points` become those that `make` gives. Repeating it changes nothing."""
+    table, rows = TABLES[name], make()
+    writer = rows.select(*[rows[column].cast(kind) for column, kind in table.columns.items()]).write.format("delta").mode("overwrite")
+    if lake.exists(name):
+        stamps = ", ".join(f"TIMESTAMP '{point:%Y-%m-%d %H:%M:%S}'" for point in points)
+        writer = writer.option("replaceWhere", f"as_of IN ({stamps})")
+    writer.save(lake.table_path(name))
+
+
+def _read(spark: SparkSession, name: str, version: int) -> DataFrame:
+    return spark.read.format("delta").option("versionAsOf", version).load(lake.table_path(name))
+
+
+def _whole_day(as_of: datetime) -> datetime:
+    found = grid.midnight(as_of)
+    if found != as_of:
+        print(f"features stand on whole days: as_of {as_of.isoformat()} is taken as {found:%Y-%m-%d}", file=sys.stderr, flush=True)
+    return found

@@ -1,0 +1,43 @@
+"""gold.item_text: title, categories, brand and price of items as known at points in time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyspark.sql import functions as F
+
+from jobs.grid import BUILT, Grid, carried_forward, so_far
+from jobs.item_stats import day_prices, priced
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+TEXT = ("title", "categories", "brand", "price", "deleted")
+
+
+def transform(events: DataFrame, history: DataFrame, grid: Grid) -> DataFrame:
+    """Rows of gold.item_text at every built point after an item's first update or event.
+
+    events, history: silver events and silver.item_history with the grid's columns. The price is the catalogue's as last
+    updated before the point; where the catalogue has none, the mean paid per unit on the newest day on which the item
+    sold before the point.
+    """
+    updates = history.groupBy("item_id", BUILT).agg(F.max_by(F.struct(*TEXT), "updated_at").alias("text"))
+    sales = day_prices(events.where("item_id is not null")).groupBy("item_id", BUILT)
+    cells = updates.join(sales.agg(F.max_by("price", priced()).alias("paid")), ["item_id", BUILT], "full")
+    until_now = so_far("item_id")
+    running = cells.select(
+        "item_id",
+        BUILT,
+        F.last("text", ignorenulls=True).over(until_now).alias("text"),
+        F.last("paid", ignorenulls=True).over(until_now).alias("paid"),
+    )
+    return carried_forward(running, "item_id", grid).select(
+        "item_id",
+        "as_of",
+        "text.title",
+        "text.categories",
+        "text.brand",
+        F.coalesce(F.col("text.price").cast("double"), "paid").alias("price"),
+        F.coalesce("text.deleted", F.lit(False)).alias("deleted"),
+    )

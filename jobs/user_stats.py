@@ -1,0 +1,84 @@
+"""gold.user_stats: counts and recency of users at points in time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyspark.sql import functions as F
+
+from jobs.grid import BUILT, Grid, carried_forward, so_far
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+COUNTS = ("n_events", "n_orders", "n_items", "n_prices")
+SUMS = ("spend", "price_sum")
+
+
+def transform(events: DataFrame, users: DataFrame, grid: Grid) -> DataFrame:
+    """Rows of gold.user_stats at every built point after a user's first event.
+
+    events: silver events with the grid's columns. users: user_id, country.
+    Orders and items are counted from their first purchase on; spend is purchases less returns; mean_price is per unit
+    over purchase lines. Country has no history in silver: it is the one last known.
+    """
+    own = events.where("user_id is not null")
+    bought = own.where(F.col("event_type") == "purchase")
+    order = F.coalesce("order_id", "event_id")
+    changes = (
+        _what_happened(own)
+        .unionByName(_first_ones(bought, order, "n_orders"), allowMissingColumns=True)
+        .unionByName(_first_ones(bought.where("item_id is not null"), F.col("item_id"), "n_items"), allowMissingColumns=True)
+    )
+    cells = changes.groupBy("user_id", BUILT).agg(
+        *[F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in (*COUNTS, *SUMS)],
+        F.min("first").alias("first"),
+        F.max("last").alias("last"),
+    )
+    until_now = so_far("user_id")
+    running = cells.select(
+        "user_id",
+        BUILT,
+        *[F.sum(name).over(until_now).alias(name) for name in (*COUNTS, *SUMS)],
+        F.min("first").over(until_now).alias("first"),
+        F.max("last").over(until_now).alias("last"),
+    )
+    countries = F.broadcast(users.select("user_id", "country"))
+    return carried_forward(running, "user_id", grid).join(countries, "user_id", "left").select(
+        "user_id",
+        "as_of",
+        "country",
+        "n_events",
+        "n_orders",
+        "n_items",
+        "spend",
+        days_since("first").alias("days_since_first"),
+        days_since("last").alias("days_since_last"),
+        F.when(F.col("n_prices") > 0, F.col("price_sum") / F.col("n_prices")).alias("mean_price"),
+    )
+
+
+def _what_happened(own: DataFrame) -> DataFrame:
+    """(user_id, next_built, n_events, n_prices, price_sum, spend, first, last) of the events between two points."""
+    price = F.col("price").cast("double")
+    paid = F.when(F.col("event_type") == "purchase", price)
+    returned = F.when(F.col("event_type") == "return", price)
+    return own.groupBy("user_id", BUILT).agg(
+        F.count("*").alias("n_events"),
+        F.count(paid).alias("n_prices"),
+        F.sum(paid).alias("price_sum"),
+        F.sum(F.abs("quantity") * (F.coalesce(paid, F.lit(0.0)) - F.coalesce(returned, F.lit(0.0)))).alias("spend"),
+        F.min("event_time").alias("first"),
+        F.max("event_time").alias("last"),
+    )
+
+
+def _first_ones(bought: DataFrame, what: Column, name: str) -> DataFrame:
+    """(user_id, next_built, `name`): how many a user bought for the first time between two points."""
+    firsts = bought.groupBy("user_id", what.alias("what")).agg(F.min(BUILT).alias(BUILT))
+    return firsts.groupBy("user_id", BUILT).agg(F.count("*").alias(name))
+
+
+def days_since(moment: str) -> Column:
+    """Days from a timestamp column to as_of, with their fraction."""
+    return (F.unix_seconds("as_of") - F.unix_seconds(moment)) / F.lit(86_400.0)

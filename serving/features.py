@@ -1,0 +1,166 @@
+"""Users' histories from the Feast online store, within a deadline: batched, and cached for a moment.
+
+Importing Feast takes seconds, so a thread does it while the API is already up. One thread reads the store:
+while a read runs, the users that come meanwhile wait together and are read in one call. A store that is
+down or slow costs an answer its history, never the answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as TooSlow
+
+from aisle.settings import Settings
+from engine.state import UserState, from_frame
+
+log = logging.getLogger("aisle.features")
+
+BATCH = 64  # users of one read
+WAITING = 1000  # users that may wait; one more is answered without a history
+CACHED = 20_000  # states kept
+RETRY_SECONDS = 5.0  # between attempts to open a store that is down
+
+
+def read_online(settings: Settings, service: str, users: Sequence[str]) -> list[UserState]:
+    """States of `users`, in their order; an unknown user's history is empty.
+
+    Imports Feast on the first call.
+    """
+    from aisle import features
+
+    return from_frame(features.online(settings, service, [{"user_id": user} for user in users]))
+
+
+def check_service(settings: Settings, service: str) -> None:
+    """Raises FeatureMismatch where the catalogue has no such service, or it lacks a column of a state."""
+    from aisle import features
+
+    features.require(settings, service, ("item_ids", "event_types", "event_times", "quantities"))
+
+
+class Unavailable(Exception):
+    """No history within the deadline; `reason` is what the degraded answer is counted under."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Histories:
+    """The online store as the request path sees it. `observe` is told the seconds of every read."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        service: str = "retrieval_v1",
+        observe: Callable[[float], object] = lambda _: None,
+    ):
+        self.settings, self.service, self.observe = settings, service, observe
+        self.state = "opening"
+        self.settled = threading.Event()
+        self._waiting: queue.Queue[tuple[str, Future] | None] = queue.Queue(WAITING)
+        self._cache: OrderedDict[str, tuple[float, UserState]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="histories", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=10)
+
+    def follow(self, service: str) -> None:
+        """Reads from the feature service that the released model names."""
+        if service != self.service:
+            self.service = service
+            with self._lock:
+                self._cache.clear()
+
+    def of(self, user_id: str) -> UserState:
+        """The state of a user, at most serving.feature_cache_seconds old.
+
+        Raises Unavailable after the deadline.
+        """
+        with self._lock:
+            held = self._cache.get(user_id)
+        if held and time.monotonic() - held[0] < self.settings.serving.feature_cache_seconds:
+            return held[1]
+        if self.state != "open":
+            raise Unavailable(f"features_{self.state}")
+        asked: Future[UserState] = Future()
+        try:
+            self._waiting.put_nowait((user_id, asked))
+            return asked.result(self.settings.serving.feature_deadline_seconds)
+        except queue.Full:
+            raise Unavailable("features_overloaded") from None
+        except TooSlow:
+            raise Unavailable("features_slow") from None
+
+    def _serve(self) -> None:
+        while not self._stop.is_set():
+            if self.state != "open" and not self._open():
+                self._stop.wait(RETRY_SECONDS)
+                continue
+            wanted = self._gather()
+            if wanted:
+                self._answer(wanted)
+
+    def _open(self) -> bool:
+        try:
+            read_online(self.settings, self.service, ["warm up: no such user"])
+        except Exception as error:  # whatever the store's client raises: it is down until it answers
+            if self.state != "down":
+                log.warning("the online store does not answer: %s: %s", type(error).__name__, error)
+            self.state = "down"
+        else:
+            log.info("the online store answers")
+            self.state = "open"
+        self.settled.set()
+        return self.state == "open"
+
+    def _gather(self) -> dict[str, list[Future]]:
+        """Who waits now, up to a batch; a user asked for twice is read once."""
+        wanted: dict[str, list[Future]] = {}
+        try:
+            found = self._waiting.get(timeout=0.5)
+            while True:
+                wanted.setdefault(found[0], []).append(found[1])
+                if len(wanted) >= BATCH:
+                    break
+                found = self._waiting.get_nowait()
+        except queue.Empty:
+            pass
+        return wanted
+
+    def _answer(self, wanted: dict[str, list[Future]]) -> None:
+        started = time.monotonic()
+        try:
+            states = read_online(self.settings, self.service, list(wanted))
+        except Exception as error:  # the store went away: those who wait are told, and it is opened anew
+            log.warning("reading the online store failed: %s: %s", type(error).__name__, error)
+            self.state = "down"
+            for futures in wanted.values():
+                for future in futures:
+                    future.set_exception(Unavailable("features_down"))
+            return
+        finally:
+            self.observe(time.monotonic() - started)
+        for futures, state in zip(wanted.values(), states, strict=True):
+            self._keep(state)
+            for future in futures:
+                future.set_result(state)
+
+    def _keep(self, state: UserState) -> None:
+        with self._lock:
+            self._cache[state.user_id] = (time.monotonic(), state)
+            self._cache.move_to_end(state.user_id)
+            while len(self._cache) > CACHED:
+                self._cache.popitem(last=False)

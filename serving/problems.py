@@ -1,0 +1,97 @@
+"""Errors of the API as problem documents (RFC 9457): what is wrong, every fault of it, and the way out."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from aisle.errors import NotThere, ServiceFailed
+from serving.telemetry import request_id
+
+MEDIA_TYPE = "application/problem+json"
+log = logging.getLogger("aisle.api")
+
+
+def problem(
+    request: Request,
+    status: int,
+    name: str,
+    detail: str,
+    errors: list[dict] | None = None,
+    headers: dict[str, str] | None = None,
+) -> JSONResponse:
+    """name: of the kind of problem, stable; `type` is made of it. errors: [{"where", "detail", "value"}]."""
+    body = {
+        "type": f"urn:aisle:problem:{name}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": request.url.path,
+        "request_id": request_id(),
+    }
+    if errors:
+        body["errors"] = errors
+    return JSONResponse(body, status, headers, MEDIA_TYPE)
+
+
+def shown(value: object, longest: int = 80) -> str:
+    """A value as it may be shown again: printable and short.
+
+    >>> shown("a\\x00b")
+    'a\\\\x00b'
+    """
+    text = str(value)
+    text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[: longest + 1])
+    return text if len(text) <= longest else f"{text[:longest]}… ({len(str(value))} characters)"
+
+
+def _faults(error: RequestValidationError) -> list[dict]:
+    return [
+        {
+            "where": ".".join(map(str, fault["loc"])),
+            "detail": fault["msg"].removeprefix("Value error, "),
+            "value": None if fault["type"] == "missing" else shown(fault.get("input")),
+        }
+        for fault in error.errors()
+    ]
+
+
+def install(app: FastAPI) -> None:
+    """Every error of `app` becomes a problem document."""
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        faults = _faults(error)
+        told = "; ".join(f"{fault['where']}: {fault['detail']}" for fault in faults)
+        return problem(request, 422, "invalid-request", told, faults)
+
+    @app.exception_handler(NotThere)
+    async def not_there(request: Request, error: NotThere) -> JSONResponse:
+        return problem(request, 404, "not-there", str(error))
+
+    @app.exception_handler(ServiceFailed)
+    async def not_ready(request: Request, error: ServiceFailed) -> JSONResponse:
+        return problem(request, 503, "not-ready", str(error), headers={"Retry-After": "5"})
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        name = "no-such-path" if error.status_code == 404 else "http"
+        return problem(
+            request,
+            error.status_code,
+            name,
+            f"{shown(error.detail)}; the paths are at /docs",
+            headers=error.headers,
+        )
+
+    @app.exception_handler(Exception)
+    async def ours(request: Request, error: Exception) -> JSONResponse:
+        log.error("a request failed", exc_info=error)
+        return problem(
+            request, 500, "defect", f"this is a defect of Aisle; its log has request {request_id()}"
+        )

@@ -1,0 +1,159 @@
+"""Step `publish.promote`, `aisle promote` and `aisle rollback`: which release is served, by compare-and-set.
+
+The order, and what happens after a kill at any point, is in serving.change.
+"""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import replace
+
+from aisle.errors import AisleError, GateBlocked, NotThere
+from aisle.settings import Settings
+from aisle.stages import StepContext
+from serving import change, probe, release
+from serving.release import Pointer
+
+
+def run(settings: Settings, context: StepContext) -> dict:
+    """Releases the version that `publish.stage` staged (or params['version']).
+
+    Returns {"version", "previous", "api": "serving" | "not running", "decision_id"}. Raises GateBlocked,
+    RaceLost, ServiceFailed (the pointer is back by then).
+    """
+    from aisle.registry import Registry
+    from serving import stage
+
+    upstream = (context.params.get("upstream") or {}).get("publish.stage") or {}
+    version = context.params.get("version") or upstream.get("version")
+    if not version:
+        raise NotThere('which version? run publish.stage first, or give --params \'{"version": "4"}\'')
+    stage.require_pass(Registry(settings), str(version))
+    seen = upstream["seen"] if str(upstream.get("version")) == str(version) else UNSEEN
+    decided_by = str(context.params.get("decided_by") or f"publish:{context.run_id}")
+    return _promote(
+        settings, str(version), "promote", decided_by, str(context.params.get("reason") or ""), seen
+    )
+
+
+UNSEEN = "not looked at"
+
+
+def _promote(
+    settings: Settings, version: str, kind: str, decided_by: str, reason: str, seen: str | None = UNSEEN
+) -> dict:
+    """`seen`: the version served when this was decided; UNSEEN: whatever is served now."""
+    with release.lock():
+        resumed = change.resume(settings)
+        held = release.current()
+        if held and held.version == version:
+            return _already(settings, held, resumed)
+        staged = release.staged(version)
+        if staged is None:
+            raise NotThere(
+                f"version {version} is not staged, or was changed since: "
+                f"""`aisle run publish --params '{{"version": "{version}"}}'`"""
+            )
+        served = held.version if held else None
+        to = replace(staged, previous=served)
+        api = probe.api_url()
+        begun = change.begin(kind, to, served if seen == UNSEEN else seen, decided_by, reason)
+        return {"version": version, "previous": served, **change.complete(settings, begun, api)}
+
+
+def _already(settings: Settings, held: Pointer, resumed: change.Change | None) -> dict:
+    """A version that is served is not released again; its alias is put right where it differs."""
+    from aisle.registry import CHAMPION, Registry
+
+    registry = Registry(settings)
+    named = registry.by_alias(CHAMPION)
+    if named is None or named.version != held.version:
+        registry.move_alias(CHAMPION, held.version, named.version if named else None)
+    return {
+        "version": held.version,
+        "previous": held.previous,
+        "api": "already served",
+        "resumed": resumed is not None,
+    }
+
+
+def _who() -> str:
+    try:
+        return f"command:{getpass.getuser()}"
+    except (KeyError, OSError):  # a container's user without a name
+        return "command"
+
+
+def promote(settings: Settings, version: str, override: str | None = None) -> str:
+    """Releases a version by hand. Needs the gate's pass, or `override`: the reason, which is recorded.
+
+    Raises GateBlocked, NotThere, BundleRejected (the smoke check is never overridden), ServiceFailed.
+    """
+    from aisle.registry import Registry
+    from serving import stage
+
+    if override is not None and not override.strip():
+        raise GateBlocked(
+            "--override needs a reason, which is recorded: --override 'holiday stock must show today'"
+        )
+    registry = Registry(settings)
+    version = registry.version(version).version
+    if override is None:
+        stage.require_pass(registry, version)
+    stage.stage(settings, registry, version)
+    kind = "override" if override else "promote"
+    done = _promote(settings, version, kind, _who(), (override or "").strip())
+    if done["api"] == "already served":
+        return f"version {version} is served already" + (
+            "; its release was completed" if done["resumed"] else ""
+        )
+    before = f", before it {done['previous']}" if done["previous"] else ""
+    return f"version {version} is released{before}; API: {done['api']}; decision {done['decision_id']}"
+
+
+def _target(held: Pointer) -> Pointer:
+    """The newest release before `held` that is not barred and still whole. Raises NotThere."""
+    passed, version = {held.version}, held.previous
+    while version and version not in passed:
+        passed.add(version)
+        found = release.released(version)
+        if found and not release.barred(version) and release.staged(version):
+            return found
+        version = found.previous if found else None
+    raise NotThere(
+        f"no release before version {held.version} to go back to; `aisle promote V` releases another one"
+    )
+
+
+def rollback(settings: Settings, reason: str = "rolled back by hand") -> str:
+    """Serves the release before this one again and bars this one.
+
+    Needs neither Airflow nor, for serving, MLflow.
+
+    Where MLflow cannot be reached, the next publish, promote or rollback moves the aliases.
+    Raises NotThere, ServiceFailed.
+    """
+    with release.lock():
+        begun = change.journal()
+        if begun and begun.kind in ("rollback", "auto_rollback") and change.resume(settings):
+            return f"version {begun.to} is served again; this completed the rollback begun at {begun.at}"
+        held = release.current()
+        if held is None:
+            raise NotThere(
+                "nothing is released, so there is nothing to roll back; `aisle promote V` releases a version"
+            )
+        target = _target(held)
+        api = probe.api_url()
+        begun = change.begin("rollback", target, held.version, _who(), reason)
+        return _complete_rollback(settings, begun, api)
+
+
+def _complete_rollback(settings: Settings, begun: change.Change, api: str | None) -> str:
+    text = f"version {begun.to} is served again, {begun.seen} is barred"
+    try:
+        done = change.complete(settings, begun, api)
+    except AisleError:
+        raise
+    except Exception as error:  # MLflow's and its database's errors share no base; serving needs neither
+        return f"{text}; MLflow did not answer ({error}), its aliases follow with the next publish"
+    return f"{text}; API: {done['api']}; decision {done['decision_id']}"

@@ -1,0 +1,160 @@
+"""Releases on disk: staged bundles, and the one pointer that says which of them is served.
+
+Layout under ``$AISLE_HOME/releases``::
+
+    current.json            the release pointer; moved by os.replace, so a reader sees the old or the new
+    change.json             journal of a change of release that is under way (see serving.change)
+    .lock                   held by whoever changes the release
+    <version>/bundle/       the staged bundle, as the engine wrote it
+    <version>/smoke.json    what its smoke check found
+    <version>/pointer.json  with which it was released; its `previous` is where a rollback goes next
+    <version>/barred.json   why it may not be released again without an override
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock
+
+from aisle.errors import BundleRejected, NotThere
+from aisle.lake import home
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """What is served.
+
+    `path`: the bundle's folder. `digest`: SHA-256 of its manifest, which names all its files.
+
+    previous: the version served before. at: when it was released, ISO. as_of: end of its data, ISO.
+    """
+
+    version: str
+    path: str
+    digest: str
+    previous: str | None = None
+    at: str = ""
+    as_of: str | None = None
+
+
+def releases() -> Path:
+    return home() / "releases"
+
+
+def folder(version: str) -> Path:
+    """The folder of a staged version.
+
+    Raises NotThere for a name that is no version (it would leave the folder).
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", str(version)):
+        raise NotThere(f"{version!r} is no model version; `aisle models` lists them")
+    return releases() / str(version)
+
+
+def lock() -> FileLock:
+    """Held while a release is changed. Raises filelock.Timeout after two minutes."""
+    releases().mkdir(parents=True, exist_ok=True)
+    return FileLock(releases() / ".lock", timeout=120)
+
+
+def write_json(path: Path, found: object) -> None:
+    """Writes beside and replaces: after a kill the old or the new text is there, never a half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with beside.open("w") as file:
+        json.dump(found, file, indent=1, ensure_ascii=False)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+def read_json(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise BundleRejected(f"{path} is no JSON ({error}); `aisle promote V` writes it anew") from None
+
+
+def _pointer(path: Path) -> Pointer | None:
+    found = read_json(path)
+    if found is None:
+        return None
+    try:
+        return Pointer(**found)
+    except TypeError as error:
+        raise BundleRejected(
+            f"{path} is no release pointer ({error}); `aisle promote V` writes it anew"
+        ) from None
+
+
+def current() -> Pointer | None:
+    """The release that is served; None before the first."""
+    return _pointer(releases() / "current.json")
+
+
+def released(version: str) -> Pointer | None:
+    """The pointer with which a version was last released; None where it never was."""
+    return _pointer(folder(version) / "pointer.json")
+
+
+def point(to: Pointer | None) -> None:
+    """Moves the release pointer; None takes it away, so that nothing is released.
+
+    The caller holds `lock()`.
+    """
+    if to is None:
+        (releases() / "current.json").unlink(missing_ok=True)
+        return
+    write_json(folder(to.version) / "pointer.json", asdict(to))
+    write_json(releases() / "current.json", asdict(to))
+
+
+def digest(bundle: Path) -> str:
+    """SHA-256 of a bundle's manifest; by the manifest's own sums it stands for every file."""
+    try:
+        return hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest()
+    except OSError as error:
+        raise BundleRejected(
+            f"bundle {bundle} has no readable {MANIFEST}: {error.strerror}; stage it again"
+        ) from None
+
+
+def staged(version: str) -> Pointer | None:
+    """A pointer to a version that is staged and passed its smoke check; None otherwise."""
+    smoke = read_json(folder(version) / "smoke.json")
+    if not smoke or smoke.get("verdict") != "passed":
+        return None
+    bundle = folder(version) / "bundle"
+    if not bundle.is_dir() or digest(bundle) != smoke["digest"]:
+        return None
+    return Pointer(str(version), str(bundle), smoke["digest"], as_of=smoke.get("as_of"))
+
+
+def bar(version: str, reason: str) -> None:
+    write_json(folder(version) / "barred.json", {"reason": reason, "at": now()})
+
+
+def unbar(version: str) -> None:
+    (folder(version) / "barred.json").unlink(missing_ok=True)
+
+
+def barred(version: str) -> str | None:
+    """Why a version may not be released again; None where it may."""
+    found = read_json(folder(version) / "barred.json")
+    return found["reason"] if found else None
+
+
+def now() -> str:
+    """When a thing was done, for the record; nothing decides by it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,178 @@
+"""Step `publish.stage`: a version that the gate passed comes to disk, verified and smoke-checked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aisle.errors import BundleRejected, GateBlocked, NotThere
+from aisle.lake import project_root
+from aisle.settings import Settings
+from aisle.stages import StepContext
+from serving import change, release, sample
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+    from aisle.registry import Registry
+
+SMOKE_SECONDS = 300
+
+
+def run(settings: Settings, context: StepContext) -> dict:
+    """Stages params['version'], else what training handed on, else the version behind alias `challenger`.
+
+    Returns {"version", "path", "digest", "seen": version served now, "smoke": {...}}. Idempotent.
+    Raises GateBlocked, NotThere, BundleRejected, FeatureMismatch.
+    """
+    from aisle.registry import Registry
+
+    registry = Registry(settings)
+    with release.lock():
+        change.resume(settings)
+    version = choose(registry, context)
+    require_pass(registry, version)
+    smoke = stage(settings, registry, version)
+    held, staged = release.current(), release.staged(version)
+    return {
+        "version": version,
+        "path": staged.path,
+        "digest": staged.digest,
+        "seen": held.version if held else None,
+        "smoke": smoke,
+    }
+
+
+def choose(registry: Registry, context: StepContext) -> str:
+    """The version to stage: of a gated version that has a refit, the refit is what is released."""
+    from aisle.registry import CHALLENGER
+
+    upstream = context.params.get("upstream") or {}
+    refit = (upstream.get("train.refit") or {}).get("version")
+    asked = context.params.get("version") or refit
+    if asked:
+        return registry.version(str(asked)).version
+    named = registry.by_alias(CHALLENGER)
+    if named is None:
+        raise NotThere(
+            "no version has the alias 'challenger': run the train DAG first, "
+            'or name one with --params \'{"version": "4"}\''
+        )
+    refits = [each for each in registry.versions() if each.tags.get("refit_of") == str(named.version)]
+    return refits[0].version if refits else named.version
+
+
+def require_pass(registry: Registry, version: str) -> None:
+    """Raises GateBlocked unless the version, or the gated version that it refits, carries `decision: passed`.
+
+    A refit that was judged itself (parity) must not have been refused, and nothing barred is let through.
+    """
+    found = registry.version(version)
+    barred = found.tags.get("barred") or release.barred(version)
+    if barred:
+        raise GateBlocked(
+            f"version {version} is barred ({barred}); "
+            f"`aisle promote {version} --override REASON` releases it all the same"
+        )
+    own = found.tags.get("decision")
+    gated = _gated(registry, found)
+    if gated is found and own == "passed":
+        return
+    if gated is not found and gated.tags.get("decision") == "passed" and own in (None, "passed"):
+        return
+    of = (
+        ""
+        if gated is found
+        else f", gated as version {gated.version}: {gated.tags.get('decision') or 'none'}"
+    )
+    raise GateBlocked(
+        f"version {version} has not passed the gate (decision: {own or 'none'}{of}); see `aisle decisions`. "
+        f"`aisle promote {version} --override REASON` releases it all the same, and is recorded"
+    )
+
+
+def _gated(registry: Registry, found: ModelVersion) -> ModelVersion:
+    of = found.tags.get("refit_of")
+    return registry.version(of) if of else found
+
+
+def stage(settings: Settings, registry: Registry, version: str) -> dict:
+    """Copies, verifies and smoke-checks a version; returns what the smoke check found. Nothing is done twice.
+
+    The folder appears under its name by one rename, after the manifest was verified. Raises BundleRejected.
+    """
+    done = release.staged(version)
+    if done and _whole(Path(done.path)):
+        return release.read_json(release.folder(version) / "smoke.json")
+    release.releases().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=release.releases(), prefix=f".{version}-") as room:
+        bundle = _download(registry, version, Path(room))
+        fresh = Path(room) / "fresh"
+        fresh.mkdir()
+        bundle.rename(fresh / "bundle")
+        plan = sample.plan(settings, fresh / "bundle")
+        smoke = check(fresh / "bundle", plan)
+        release.write_json(fresh / "smoke.json", smoke)
+        _put(version, fresh, Path(room) / "old")
+    return smoke
+
+
+def _whole(bundle: Path) -> bool:
+    from engine.recommender import Recommender
+
+    try:
+        Recommender.load(bundle)
+    except BundleRejected as error:
+        print(f"the staged bundle {bundle} is staged again: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def _download(registry: Registry, version: str, into: Path) -> Path:
+    model = registry.download(version, into / "model")
+    bundle = model / "artifacts" / "bundle"
+    if not bundle.is_dir():
+        raise BundleRejected(
+            f"version {version} has no artifacts/bundle in its model folder; train and register it again"
+        )
+    return bundle
+
+
+def check(bundle: Path, plan: dict) -> dict:
+    """The smoke check, in a fresh process that has seen nothing but the bundle, as the API will.
+
+    Raises BundleRejected.
+    """
+    found = subprocess.run(
+        [sys.executable, "-m", "serving.smoke", str(bundle)],
+        input=json.dumps(plan),
+        capture_output=True,
+        text=True,
+        timeout=SMOKE_SECONDS,
+        cwd=project_root(),
+    )
+    sys.stderr.write(found.stderr)
+    lines = found.stdout.strip().splitlines()
+    if found.returncode or not lines:
+        last = (found.stderr.strip().splitlines() or ["no word"])[-1]
+        raise BundleRejected(f"the bundle did not survive its smoke check (exit {found.returncode}): {last}")
+    smoke = json.loads(lines[-1])
+    if smoke["verdict"] != "passed":
+        raise BundleRejected(f"the bundle failed its smoke check: {'; '.join(smoke['faults'][:10])}")
+    return {**smoke, "digest": release.digest(bundle), "checked_at": release.now()}
+
+
+def _put(version: str, fresh: Path, old: Path) -> None:
+    """Under its name by rename. What a version keeps beside its bundle (pointer, bar) is carried over."""
+    place = release.folder(version)
+    if place.exists():
+        for name in ("pointer.json", "barred.json"):
+            if (place / name).exists():
+                shutil.copy2(place / name, fresh / name)
+        place.rename(old)
+    fresh.rename(place)

@@ -1,0 +1,119 @@
+"""The whole loop with the real parts: Airflow's scheduler, Spark, Delta, Feast, TensorFlow, MLflow, the API.
+
+Real invoices of a few hundred customers go round twice: to the first champion, and on to a decision about its challenger.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+AISLE = Path(sys.executable).parent / "aisle"
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def slice_of_the_shop(path: Path, share: int = 4) -> Path:
+    """One customer in `share`, whole, and the lines without a customer of one invoice in `share`."""
+    duckdb.sql(f"""
+        COPY (
+            SELECT * FROM read_parquet('{ROOT / "data" / "online_retail.parquet"}')
+            WHERE coalesce(customer_id, hash(invoice_no)) % {share} = 0
+        ) TO '{path}' (FORMAT parquet)
+    """)
+    return path
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of an installation that has been through `aisle demo`; stopped afterwards."""
+    folder = tmp_path_factory.mktemp("loop")
+    ports = {f"AISLE_PORTS__{name}": str(free_port()) for name in ("AIRFLOW", "MLFLOW", "FEAST", "API", "SPARK")}
+    env = {**os.environ, **ports, "AISLE_HOME": str(folder / "home"), "TF_USE_LEGACY_KERAS": "1"}
+    env |= {"AISLE_GATE__MIN_USERS": "50", "PYTHONDONTWRITEBYTECODE": ""}
+    data = slice_of_the_shop(folder / "slice.parquet")
+    try:
+        run = subprocess.run(
+            [AISLE, "demo", "--data", data], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1400
+        )
+        (folder / "demo.log").write_text(run.stdout + run.stderr)
+        assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-6000:]
+        env["DEMO_OUTPUT"] = run.stdout
+        yield env
+    finally:
+        subprocess.run([AISLE, "down"], env=env, check=False, capture_output=True, timeout=120)
+
+
+def aisle(env: dict[str, str], *words: str) -> str:
+    done = subprocess.run([AISLE, *words], env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def get(env: dict[str, str], path: str) -> dict:
+    with urllib.request.urlopen(f"http://127.0.0.1:{env['AISLE_PORTS__API']}{path}", timeout=30) as answer:
+        return json.load(answer)
+
+
+def test_every_row_is_accounted_for(shop: dict[str, str]) -> None:
+    kinds = json.loads(aisle(shop, "status", "--json"))["rows"]
+    events = kinds["events"]
+    assert events["rows_in"] > 100_000
+    for kind, rows in kinds.items():
+        assert rows["rows_in"] == rows["silver"] + rows["duplicates"] + rows["quarantined"] + rows["set_aside"], kind
+
+
+def test_a_champion_was_decided_released_and_judged_again(shop: dict[str, str]) -> None:
+    found = json.loads(aisle(shop, "decisions", "--json"))
+    kinds = [decision["kind"] for decision in found]
+    assert "promote" in kinds
+    gates = [decision for decision in found if decision["kind"] == "gate"]
+    assert len(gates) == 2, "one gate for the first champion, one for its challenger"
+    assert all(gate["verdict"] in ("passed", "refused") for gate in gates)
+
+
+def test_the_api_answers_with_the_released_version(shop: dict[str, str]) -> None:
+    ready = get(shop, "/readyz")
+    customer = duckdb.sql(
+        f"SELECT customer_id FROM '{Path(shop['AISLE_HOME']).parent / 'slice.parquet'}'"
+        " WHERE customer_id IS NOT NULL AND invoice_ts < '2011-11-01' GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1"
+    ).fetchone()[0]
+    answer = get(shop, f"/v1/recommendations?user_id={customer}&k=10")
+    assert len(answer["items"]) == 10
+    assert str(answer["model_version"]) == str(ready["model_version"])
+    assert answer["rung"] == "personalised"
+    assert all(item["title"] and item["reason"] for item in answer["items"])
+    unknown = get(shop, "/v1/recommendations?user_id=nobody-we-know&country=Germany&k=10")
+    assert len(unknown["items"]) == 10
+    assert unknown["rung"] != "personalised"
+
+
+def test_the_demo_again_is_harmless(shop: dict[str, str]) -> None:
+    before = json.loads(aisle(shop, "status", "--json"))["rows"]
+    aisle(shop, "demo", "--data", str(Path(shop["AISLE_HOME"]).parent / "slice.parquet"))
+    assert json.loads(aisle(shop, "status", "--json"))["rows"] == before
+
+
+def test_rollback_and_override_are_recorded(shop: dict[str, str]) -> None:
+    versions = json.loads(aisle(shop, "models", "--json"))
+    champion = next(version for version in versions if "champion" in version["aliases"])
+    if any("previous" in version["aliases"] for version in versions):
+        aisle(shop, "rollback")
+        assert str(get(shop, "/readyz")["model_version"]) != str(champion["version"])
+        aisle(shop, "promote", str(champion["version"]), "--override", "the rollback was a drill")
+    assert str(get(shop, "/readyz")["model_version"]) == str(champion["version"])

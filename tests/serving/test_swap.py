@@ -1,0 +1,87 @@
+"""A release is swapped under load without an error; a bad one is refused and the old one goes on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+
+from aisle.settings import Settings
+from serving import release
+from tests.serving.conftest import Release, running
+
+
+def wait_for(check, seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_up_without_a_release_and_ready_with_one(settings: Settings, stage_release: Release) -> None:
+    with running(settings) as url:
+        assert httpx.get(f"{url}/healthz").status_code == 200
+        wait_for(lambda: httpx.get(f"{url}/readyz").json()["status"] == "no_release")
+        assert httpx.get(f"{url}/readyz").status_code == 503
+        problem = httpx.get(f"{url}/v1/recommendations")
+        assert problem.status_code == 503
+        assert problem.headers["retry-after"]
+        assert "no release" in httpx.get(url).text
+        stage_release("1")
+        wait_for(lambda: httpx.get(f"{url}/readyz").status_code == 200)
+        assert httpx.get(f"{url}/v1/recommendations").json()["model_version"] == "1"
+
+
+def test_swaps_under_load_drop_no_request(settings: Settings, stage_release: Release) -> None:
+    pointers = [stage_release("1"), stage_release("2", seed=8)]
+    versions, errors, stop = Counter(), [], threading.Event()
+
+    def ask(url: str, name: int) -> None:
+        with httpx.Client(base_url=url) as client:
+            while not stop.is_set():
+                answer = client.get("/v1/recommendations", params={"user_id": f"v{name}", "country": "France"})
+                if answer.status_code != 200 or len(answer.json()["items"]) != 10:
+                    errors.append(answer.text)
+                else:
+                    versions[answer.json()["model_version"]] += 1
+
+    with running(settings) as url:
+        wait_for(lambda: httpx.get(f"{url}/readyz").status_code == 200)
+        askers = [threading.Thread(target=ask, args=(url, name)) for name in range(6)]
+        for asker in askers:
+            asker.start()
+        for turn in range(8):
+            wanted = pointers[turn % 2]
+            release.point(replace(wanted, at=f"2011-12-01T00:00:{turn:02d}+00:00"))
+            wait_for(lambda to=wanted: httpx.get(f"{url}/readyz").json()["version"] == to.version, 20)
+        stop.set()
+        for asker in askers:
+            asker.join()
+    assert not errors
+    assert min(versions["1"], versions["2"]) > 0
+
+
+def test_a_tampered_release_is_refused_and_the_old_one_goes_on(
+    settings: Settings, stage_release: Release
+) -> None:
+    good = stage_release("1")
+    with running(settings) as url:
+        wait_for(lambda: httpx.get(f"{url}/readyz").status_code == 200)
+        bad = stage_release("2", seed=8, point=False)
+        largest = max(
+            (path for path in Path(bad.path).rglob("*") if path.is_file()), key=lambda p: p.stat().st_size
+        )
+        largest.write_bytes(largest.read_bytes()[:-7])
+        release.point(replace(bad, previous="1", at="2011-12-01T00:00:00+00:00"))
+        wait_for(lambda: httpx.get(f"{url}/readyz").json()["fault"])
+        ready = httpx.get(f"{url}/readyz").json()
+        assert (ready["status"], ready["version"]) == ("ready", "1")
+        assert ready["fault"]["version"] == "2"
+        assert httpx.get(f"{url}/v1/recommendations").json()["model_version"] == "1"
+        assert 'outcome="refused"' in httpx.get(f"{url}/metrics").text
+        release.point(good)
+        wait_for(lambda: not httpx.get(f"{url}/readyz").json()["fault"])

@@ -1,0 +1,173 @@
+"""The training set (step `train.dataset`): features through Feast as they were known, labels from silver.
+
+Writes `dataset/` into the run's folder. Three cuts: the gated model is trained up to T, its blend and its number of epochs
+are chosen on [V, T), the gate reads [T, A), and what is released is refitted up to A = `as_of`.
+
+- examples.parquet: one row per user and purchase day: user_id, event_timestamp (that midnight, UTC), label_items
+  list<string>, split 'train' | 'validation' | 'test', and the features of `retrieval_v1` as of event_timestamp
+- histories_{V,T,A}.parquet: `retrieval_v1` of every user with an event before the cut
+- items_{V,T,A}.parquet: `item_v1` of every item with an event before the cut
+- truth_{validation,test}.parquet: distinct (user_id, item_id) bought in [V, T) and [T, A)
+- versions.json: the Delta version of each table read, and the cuts; written last, so that it says the rest is whole
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from aisle import clock, lake
+from aisle.errors import NotThere, TooLittleData
+from aisle.settings import Settings
+from aisle.stages import StepContext
+
+USER_SERVICE = "retrieval_v1"
+ITEM_SERVICE = "item_v1"
+MIN_DAYS = 28  # of purchases before V: less teaches no taste
+READ = ("silver.interactions", "gold.user_stats", "gold.user_history", "gold.item_stats", "gold.item_text")
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """V < T < A, midnights UTC, each exclusive."""
+
+    V: datetime
+    T: datetime
+    A: datetime
+
+    @classmethod
+    def of(cls, as_of: datetime, settings: Settings) -> Cuts:
+        end = clock.midnight_after(as_of)
+        test = end - timedelta(days=settings.training.test_days)
+        return cls(test - timedelta(days=settings.training.validation_days), test, end)
+
+    def items(self) -> list[tuple[str, datetime]]:
+        return [("V", self.V), ("T", self.T), ("A", self.A)]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A finished dataset folder."""
+
+    folder: Path
+    cuts: Cuts
+    versions: dict[str, int]
+
+    @classmethod
+    def load(cls, folder: Path) -> Dataset:
+        """Raises NotThere where `train.dataset` has not finished."""
+        note = folder / "versions.json"
+        if not note.exists():
+            raise NotThere(f"no finished training set in {folder}: run train.dataset of the same run first")
+        said = json.loads(note.read_text())
+        cuts = Cuts(*(clock.parse(said[name]) for name in ("V", "T", "as_of")))
+        return cls(folder, cuts, {name: said[name] for name in said if "." in name})
+
+    def frame(self, name: str) -> pd.DataFrame:
+        return pd.read_parquet(self.folder / f"{name}.parquet")
+
+
+def run(settings: Settings, context: StepContext) -> dict[str, Any]:
+    """Idempotent: a finished folder over the same Delta versions and cuts is used as it is."""
+    cuts = Cuts.of(context.as_of or clock.newest_as_of(), settings)
+    folder = lake.workdir("train", context.run_id) / "dataset"
+    stamp = {**{name: lake.version(name) for name in READ}, **_said(cuts)}
+    note = folder / "versions.json"
+    if not (note.exists() and json.loads(note.read_text()) == stamp):
+        note.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, frame in build(settings, cuts, stamp["silver.interactions"]).items():
+            frame.to_parquet(folder / f"{name}.parquet", index=False)
+        note.write_text(json.dumps(stamp))
+    found = Dataset.load(folder)
+    return {"dataset": str(folder), **_said(cuts), "versions": found.versions, **_counts(found)}
+
+
+def build(settings: Settings, cuts: Cuts, version: int) -> dict[str, pd.DataFrame]:
+    """The frames by file name. `version`: of silver.interactions."""
+    events = lake.read_frame(
+        "silver.interactions",
+        columns=["user_id", "item_id", "event_type", "event_time"],
+        filters=[("event_time", "<", cuts.A)],
+        at_version=version,
+    )
+    events = events[events["item_id"].notna()]
+    bought = events[events["user_id"].notna() & events["event_type"].eq("purchase")]
+    require_span(bought, cuts)
+    labels = labelled(bought, cuts)
+    users = _at_cuts(events.dropna(subset="user_id"), "user_id", cuts)
+    features = _features(settings, pd.concat([labels, users]), "user_id", USER_SERVICE)
+    items = _features(settings, _at_cuts(events, "item_id", cuts), "item_id", ITEM_SERVICE)
+    keys = ["user_id", "event_timestamp"]
+    frames = {"examples": labels.merge(features, on=keys, how="left", validate="one_to_one")}
+    for name, cut in cuts.items():
+        here = users[users["event_timestamp"].eq(cut)]
+        frames[f"histories_{name}"] = here.merge(features, on=keys, how="left").drop(columns="event_timestamp")
+        frames[f"items_{name}"] = items[items["event_timestamp"].eq(cut)].drop(columns="event_timestamp")
+    return frames | {
+        "truth_validation": truth(bought, cuts.V, cuts.T),
+        "truth_test": truth(bought, cuts.T, cuts.A),
+    }
+
+
+def require_span(bought: pd.DataFrame, cuts: Cuts) -> None:
+    """Raises TooLittleData where the purchases do not reach back far enough, or a window holds none."""
+    needed = (cuts.A - cuts.V).days + MIN_DAYS
+    there = (cuts.A - bought["event_time"].min()).days if len(bought) else 0
+    if there < needed:
+        raise TooLittleData(
+            f"purchases reach back {there} days before {cuts.A:%Y-%m-%d}, and {needed} are needed: {(cuts.A - cuts.T).days} to test, "
+            f"{(cuts.T - cuts.V).days} to validate and {MIN_DAYS} to learn from; import more, or lower training.test_days and validation_days"
+        )
+    for name, since, until in (("validation", cuts.V, cuts.T), ("test", cuts.T, cuts.A)):
+        if not bought["event_time"].between(since, until, inclusive="left").any():
+            raise TooLittleData(f"no purchase between {since:%Y-%m-%d} and {until:%Y-%m-%d}, the {name} days: import them, or give another as_of")
+
+
+def labelled(bought: pd.DataFrame, cuts: Cuts) -> pd.DataFrame:
+    """One row per user and purchase day: user_id, event_timestamp (midnight), label_items (distinct, sorted), split."""
+    days = bought.assign(event_timestamp=bought["event_time"].dt.floor("D"))
+    distinct = days[["user_id", "event_timestamp", "item_id"]].drop_duplicates().sort_values(["user_id", "event_timestamp", "item_id"])
+    rows = distinct.groupby(["user_id", "event_timestamp"], sort=True)["item_id"].agg(list).rename("label_items").reset_index()
+    moment = rows["event_timestamp"]
+    rows["split"] = moment.lt(cuts.V).map({True: "train", False: "validation"}).mask(moment.ge(cuts.T), "test")
+    return rows
+
+
+def truth(bought: pd.DataFrame, since: datetime, until: datetime) -> pd.DataFrame:
+    """Distinct (user_id, item_id) bought in [since, until)."""
+    window = bought[bought["event_time"].ge(since) & bought["event_time"].lt(until)]
+    return window[["user_id", "item_id"]].drop_duplicates().sort_values(["user_id", "item_id"])
+
+
+def _at_cuts(events: pd.DataFrame, key: str, cuts: Cuts) -> pd.DataFrame:
+    """(key, event_timestamp): whoever has an event before a cut, at that cut."""
+    first = events.groupby(key)["event_time"].min()
+    parts = [pd.DataFrame({key: first.index[first < cut], "event_timestamp": pd.Timestamp(cut)}) for _, cut in cuts.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _features(settings: Settings, rows: pd.DataFrame, key: str, service: str) -> pd.DataFrame:
+    """The service's features of distinct (key, event_timestamp), all moments in one point-in-time join."""
+    from aisle.features import historical
+
+    wanted = rows[[key, "event_timestamp"]].drop_duplicates().reset_index(drop=True)
+    found = historical(settings, wanted, service)
+    found["event_timestamp"] = pd.to_datetime(found["event_timestamp"], utc=True).astype(wanted["event_timestamp"].dtype)
+    return found.sort_values([key, "event_timestamp"]).reset_index(drop=True)
+
+
+def _said(cuts: Cuts) -> dict[str, str]:
+    return {"as_of": cuts.A.isoformat(), "T": cuts.T.isoformat(), "V": cuts.V.isoformat()}
+
+
+def _counts(found: Dataset) -> dict[str, int]:
+    import pyarrow.parquet as pq
+
+    names = ("examples", "histories_T", "items_T", "truth_validation", "truth_test")
+    return {f"n_{name}": pq.read_metadata(found.folder / f"{name}.parquet").num_rows for name in names}

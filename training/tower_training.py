@@ -1,0 +1,90 @@
+"""The training loop of the two-tower: an epoch is one call into the graph, and validation ranks the whole catalogue."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.two_tower import TwoTower, restore, saved, tf
+from training.vocabulary import Pairs, Queries
+
+EXAMPLES_PER_EPOCH = 60_000  # drawn anew each epoch; a large shop is sampled, a small one is read whole
+PATIENCE = 2  # epochs without a better validation before training stops
+Judge = Callable[[TwoTower], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """One row per epoch: epoch, loss, examples, seconds and what the judge said; and which epoch was kept."""
+
+    epochs: list[dict[str, float]]
+    kept: int
+
+    @property
+    def examples_per_second(self) -> float:
+        """Without the first epoch, which also traces the graph, where there is another."""
+        rows = self.epochs[1:] or self.epochs
+        return sum(row["examples"] for row in rows) / max(sum(row["seconds"] for row in rows), 1e-9)
+
+
+@tf.function(reduce_retracing=True)
+def _epoch(model: TwoTower, places: tf.Tensor, histories: tuple[tf.Tensor, ...], pairs: tuple[tf.Tensor, ...]) -> tf.Tensor:
+    """Mean loss over the steps of an epoch. places: (steps, batch) of `pairs` (query, item); share: (rows,) of item draws."""
+    which, item, share = pairs
+    total = tf.constant(0.0)
+    for step in tf.range(tf.shape(places)[0]):
+        query, rows = tf.gather(which, places[step]), tf.gather(item, places[step])
+        batch = tuple(tf.gather(each, query) for each in histories), rows, tf.gather(share, rows)
+        total += model.train_step(batch)["total_loss"]
+    return total / tf.cast(tf.shape(places)[0], tf.float32)
+
+
+def _tensors(model: TwoTower, queries: Queries, pairs: Pairs) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
+    drawn = np.bincount(pairs.item, weights=pairs.weight, minlength=len(model.vocabulary.items) + 1)
+    share = (drawn / pairs.weight.sum()).astype(np.float32)
+    histories = (queries.items, queries.weights, queries.countries, queries.log_count)
+    return tuple(map(tf.constant, histories)), tuple(map(tf.constant, (pairs.query, pairs.item, share)))
+
+
+def _drawn(pairs: Pairs, batch: int, random: np.random.Generator) -> np.ndarray:
+    """An epoch's places of pairs, (steps, batch) int32: without repetition, by weight (Gumbel top-k)."""
+    wanted = min(len(pairs), EXAMPLES_PER_EPOCH) // batch * batch
+    keys = np.log(pairs.weight) + random.gumbel(size=len(pairs))
+    chosen = np.argpartition(-keys, wanted - 1)[:wanted]
+    return random.permutation(chosen).reshape(-1, batch).astype(np.int32)
+
+
+def learn(
+    model: TwoTower,
+    queries: Queries,
+    pairs: Pairs,
+    *,
+    epochs: int,
+    learning_rate: float,
+    seed: int,
+    judge: Judge | None = None,
+    by: str = "ndcg@10",
+) -> Learned:
+    """Trains in place. With a judge, stops when `by` stops rising and keeps the best epoch's weights."""
+    if not len(pairs):
+        return Learned([], 0)
+    random = np.random.default_rng(seed)
+    batch = min(model.settings.batch_size, len(pairs))
+    model.optimizer.learning_rate.assign(learning_rate)
+    tensors, rows, best, kept = _tensors(model, queries, pairs), [], None, 0
+    for epoch in range(1, epochs + 1):
+        started = time.perf_counter()
+        places = _drawn(pairs, batch, random)
+        loss = float(_epoch(model, tf.constant(places), *tensors))
+        row = {"epoch": epoch, "loss": loss, "examples": places.size, "seconds": time.perf_counter() - started}
+        rows.append({**row, **(judge(model) if judge else {})})
+        if judge is None or kept == 0 or rows[-1][by] > rows[kept - 1][by]:
+            best, kept = saved(model) if judge else None, epoch
+        elif epoch - kept >= PATIENCE:
+            break
+    if best is not None:
+        restore(model, best)
+    return Learned(rows, kept)

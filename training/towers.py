@@ -1,0 +1,158 @@
+"""The two-tower's life in a train run: learnt up to V, stopped by validation, continued up to T, and later up to A.
+
+Continuing on the newest days costs a tenth of training anew, and in a shop with seasons the newest days are worth most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from aisle.errors import BadModel
+from aisle.settings import Training
+from engine import metrics
+from engine.towers import TowerExport
+from training.dataset import Dataset
+from training.tower_training import Learned, learn
+from training.two_tower import TwoTower, exported, restore, saved, seeded, tf, vocabulary_of
+from training.vocabulary import Queries, Vocabulary, item_inputs, pairs, queries
+
+LABEL_HALF_LIFE_DAYS = 30  # of a label's weight when examples are drawn
+WARM_EPOCHS = 2
+WARM_RATE = 1 / 3  # of the learning rate: the new days refine, they do not overwrite
+JUDGED_BY = "ndcg@10"
+
+
+@dataclass(frozen=True)
+class Tower:
+    """A trained tower at a cut: as arrays for the engine, as weights to go on from, and how it learnt."""
+
+    export: TowerExport
+    weights: dict[str, np.ndarray]
+    learned: Learned
+
+
+def fit(dataset: Dataset, settings: Training, progress: Callable[[str], None] = print) -> tuple[Tower, Tower]:
+    """The tower at V (epochs chosen on validation) and, continued on [V, T), at T. Deterministic in data and seed."""
+    examples, items = dataset.frame("examples"), dataset.frame("items_T")
+    seeded(settings.seed)
+    vocabulary = Vocabulary.of(items["item_id"], examples["country"])
+    model = TwoTower(vocabulary, item_inputs(vocabulary, items), settings)
+    cuts = dataset.cuts
+    judge = judged(dataset, vocabulary, settings)
+    rate = settings.learning_rate
+    at_V = _learn(model, examples, None, cuts.V, epochs=settings.epochs, rate=rate, judge=judge)
+    for row in at_V.epochs:
+        progress(" ".join(f"{name} {value:.4g}" for name, value in row.items()))
+    first = Tower(exported(model, _ids(dataset.frame("items_V"))), saved(model), at_V)
+    return first, _continued(model, examples, (cuts.V, cuts.T), _ids(items))
+
+
+def continued(
+    weights: dict[str, np.ndarray], dataset: Dataset, since: datetime, cut: str, settings: Training
+) -> Tower:
+    """Saved weights, continued on the labels from `since` up to the cut named `cut` ("T" | "A"); new items get rows."""
+    examples, items = dataset.frame("examples"), dataset.frame(f"items_{cut}")
+    seeded(settings.seed)
+    vocabulary = vocabulary_of(weights).grown(items["item_id"], examples["country"])
+    model = TwoTower(vocabulary, item_inputs(vocabulary, items), settings)
+    restore(model, weights)
+    return _continued(model, examples, (since, getattr(dataset.cuts, cut)), _ids(items))
+
+
+def _continued(model: TwoTower, examples: pd.DataFrame, window: tuple[datetime, datetime], ids: list[str]) -> Tower:
+    rate = model.settings.learning_rate * WARM_RATE
+    learned = _learn(model, examples, *window, epochs=WARM_EPOCHS, rate=rate)
+    return Tower(exported(model, ids), saved(model), learned)
+
+
+def _learn(
+    model: TwoTower, examples: pd.DataFrame, since: datetime | None, until: datetime, *, epochs: int, rate: float, judge=None
+) -> Learned:
+    """Learns the labels of [since, until)."""
+    moments = examples["event_timestamp"]
+    chosen = moments.lt(until) if since is None else moments.ge(since) & moments.lt(until)
+    rows = examples[chosen].reset_index(drop=True)
+    asked = queries(model.vocabulary, rows, list(pd.DatetimeIndex(rows["event_timestamp"]).to_pydatetime()), model.settings)
+    wanted = pairs(model.vocabulary, rows, LABEL_HALF_LIFE_DAYS)
+    seed = model.settings.seed
+    learned = learn(model, asked, wanted, epochs=epochs, learning_rate=rate, seed=seed, judge=judge, by=JUDGED_BY)
+    bad = [name for name, each in saved(model).items() if each.dtype.kind == "f" and not np.isfinite(each).all()]
+    if bad:
+        raise BadModel(
+            f"the two-tower's {', '.join(bad)} are not finite after {len(learned.epochs)} epochs; "
+            f"nothing is registered: lower training.learning_rate ({rate:g}), or look for broken prices in the data"
+        )
+    return learned
+
+
+def judged(dataset: Dataset, vocabulary: Vocabulary, settings: Training) -> Callable[[TwoTower], dict[str, float]]:
+    """A judge for `learn`: full ranking over the catalogue at V, for a seeded sample of validation users."""
+    truth = dataset.frame("truth_validation")
+    items = dataset.frame("items_V")
+    ids = items.loc[~items["deleted"].fillna(False).astype(bool), "item_id"]
+    users = dataset.frame("histories_V").merge(truth[["user_id"]].drop_duplicates(), on="user_id")
+    users = users.sample(min(settings.blend_users, len(users)), random_state=settings.seed).sort_values("user_id")
+    users = users.reset_index(drop=True)
+    rows = vocabulary.item_rows(ids)
+    relevant = _matrix(users["user_id"], pd.Index(ids), truth)
+    had = _matrix(users["user_id"], pd.Index(ids), users[["user_id", "item_ids"]].explode("item_ids").set_axis(["user_id", "item_id"], axis=1))
+    new = (relevant - relevant.multiply(had)).tocsr()
+    new.eliminate_zeros()
+    asked = queries(vocabulary, users, dataset.cuts.V, settings)
+
+    def judge(model: TwoTower) -> dict[str, float]:
+        scores = ranked(model, asked, rows)
+        found = _means(scores, relevant)
+        return found | {f"new_{name}": value for name, value in _means(np.where(had.toarray() > 0, -np.inf, scores), new).items()}
+
+    return judge
+
+
+def ranked(model: TwoTower, asked: Queries, rows: np.ndarray) -> np.ndarray:
+    """(n_queries, n_items) scores of the items at `rows`."""
+    features = model.item_features()
+    arrays = tuple(tf.constant(each) for each in (asked.items, asked.weights, asked.countries, asked.log_count))
+    return model.queries(arrays, features).numpy() @ model.candidates(tf.constant(rows), features).numpy().T
+
+
+def _means(scores: np.ndarray, relevant: sparse.csr_array) -> dict[str, float]:
+    counts = np.diff(relevant.indptr)
+    there = counts > 0
+    if not there.any():
+        return {"ndcg@10": 0.0, "recall@20": 0.0}
+    hits = metrics.hits_of(metrics.top_k(scores[there], 20), relevant[np.flatnonzero(there)])
+    return {
+        "ndcg@10": float(metrics.ndcg(hits, counts[there], 10).mean()),
+        "recall@20": float(metrics.recall(hits, counts[there], 20).mean()),
+    }
+
+
+def _matrix(users: pd.Series, ids: pd.Index, rows: pd.DataFrame) -> sparse.csr_array:
+    """(users, items) 1 where `rows` has the (user_id, item_id)."""
+    at = pd.Index(users).get_indexer(rows["user_id"]), ids.get_indexer(rows["item_id"])
+    there = (at[0] >= 0) & (at[1] >= 0)
+    found = sparse.coo_array((np.ones(there.sum()), (at[0][there], at[1][there])), shape=(len(users), len(ids))).tocsr()
+    found.data[:] = 1.0
+    return found
+
+
+def _ids(items: pd.DataFrame) -> list[str]:
+    return items["item_id"].tolist()
+
+
+def write_weights(tower: Tower, path: Path) -> Path:
+    """As .npz; read again with `read_weights`."""
+    np.savez_compressed(path, **tower.weights)
+    return path
+
+
+def read_weights(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}

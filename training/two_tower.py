@@ -1,0 +1,163 @@
+"""A two-tower retrieval model (TensorFlow Recommenders), trained on integer ids and exported to NumPy.
+
+Query tower: pooled history, country, how much history -> MLP -> unit vector. Candidate tower: item id, title words,
+categories, price -> MLP -> unit vector. In-batch softmax, corrected for how often an item is drawn (Yi et al. 2019,
+"Sampling-bias-corrected neural modeling for large corpus item recommendations").
+
+Fast on a CPU because nothing is looked up by string, a basket's history is stored once and gathered, and an epoch is
+one call into the graph.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["TF_USE_LEGACY_KERAS"] = "1"  # before the first import of TensorFlow, or TFRS refuses
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from aisle.settings import Training
+from engine.towers import TowerExport
+from training.vocabulary import CATEGORY_BUCKETS, WORD_BUCKETS, ItemInputs, Vocabulary
+
+HIDDEN = 128
+COUNTRY_SIZE = 8
+TEMPERATURE = 0.1
+ID_DROPOUT = 0.1  # share of candidates shown without their id, so that an item nobody bought yet gets a vector
+
+
+def seeded(seed: int) -> None:
+    """The same data and seed give the same weights, bit by bit."""
+    tf.keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+class TwoTower(tfrs.Model):
+    """Both towers over one vocabulary. Tables have a row per id, row 0 (padding, unknown) stays zero."""
+
+    def __init__(self, vocabulary: Vocabulary, inputs: ItemInputs, settings: Training):
+        super().__init__()
+        self.vocabulary, self.settings = vocabulary, settings
+        size = settings.dimension
+        # Ids start at zero: what was never trained says nothing, and words, categories and price speak for it.
+        self.item_table = self._table("item", len(vocabulary.items) + 1, size, zero=True)
+        self.history_table = self._table("history", len(vocabulary.items) + 1, size, zero=True)
+        self.country_table = self._table("country", len(vocabulary.countries) + 1, COUNTRY_SIZE, zero=True)
+        self.word_table = self._table("word", WORD_BUCKETS, size)
+        self.category_table = self._table("category", CATEGORY_BUCKETS, size)
+        self.query_tower = _mlp("query", size + COUNTRY_SIZE + 1, size)
+        self.item_tower = _mlp("candidate", 3 * size + 1, size)
+        self.task = tfrs.tasks.Retrieval(temperature=TEMPERATURE, remove_accidental_hits=True)
+        self.words = _means(inputs.words, WORD_BUCKETS)
+        self.categories = _means(inputs.categories, CATEGORY_BUCKETS)
+        self.log_price = tf.constant(inputs.log_price[:, None])
+        self.compile(optimizer=tf.keras.optimizers.Adam(settings.learning_rate))
+
+    def _table(self, name: str, rows: int, size: int, zero: bool = False) -> tf.Variable:
+        start = tf.zeros((rows, size)) if zero else tf.random.normal((rows, size), stddev=0.05)
+        return tf.Variable(start, name=f"{name}_table")
+
+    def item_features(self) -> tf.Tensor:
+        """(n + 1, 2 size): the mean of an item's word vectors beside the mean of its categories'. Once a step for all items."""
+        words = tf.sparse.sparse_dense_matmul(self.words, self.word_table)
+        return tf.concat([words, tf.sparse.sparse_dense_matmul(self.categories, self.category_table)], axis=1)
+
+    def candidates(self, rows: tf.Tensor, features: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """(b, size) unit vectors of the items at `rows`; `features` is `item_features()`."""
+        ids = tf.gather(self.item_table, rows)
+        if training:
+            kept = tf.random.uniform((tf.shape(rows)[0], 1)) >= ID_DROPOUT
+            ids = ids * tf.cast(kept, tf.float32)
+        inputs = tf.concat([ids, tf.gather(features, rows), tf.gather(self.log_price, rows)], axis=1)
+        return tf.math.l2_normalize(self.item_tower(inputs), axis=1)
+
+    def history_vectors(self, features: tf.Tensor) -> tf.Tensor:
+        """(n + 1, size): what the query tower reads of an item in a history: its id and its words."""
+        return self.history_table + features[:, : self.settings.dimension]
+
+    def queries(self, query: tuple[tf.Tensor, ...], features: tf.Tensor) -> tf.Tensor:
+        """(b, size) unit vectors of users at a moment; `query` are the arrays of `Queries`."""
+        items, weights, countries, log_count = query
+        pooled = tf.einsum("bl,bld->bd", weights, tf.gather(self.history_vectors(features), items))
+        inputs = tf.concat([pooled, tf.gather(self.country_table, countries), log_count[:, None]], axis=1)
+        return tf.math.l2_normalize(self.query_tower(inputs), axis=1)
+
+    def compute_loss(self, batch: tuple, training: bool = False) -> tf.Tensor:
+        query, rows, probability = batch
+        features = self.item_features()
+        return self.task(
+            self.queries(query, features),
+            self.candidates(rows, features, training=training),
+            candidate_sampling_probability=probability,
+            candidate_ids=rows,
+            compute_metrics=False,
+            compute_batch_metrics=False,
+        ) / tf.cast(tf.shape(rows)[0], tf.float32)
+
+
+def _means(buckets: np.ndarray, size: int) -> tf.SparseTensor:
+    """(n, size) whose product with a table of vectors is the mean over each row's buckets (0 = none, zeros if all are)."""
+    row, place = np.nonzero(buckets)
+    share = 1.0 / np.maximum((buckets > 0).sum(axis=1), 1)
+    indices = np.stack([row, buckets[row, place]], axis=1).astype(np.int64)
+    # A title may name a word twice: one entry per (row, bucket), or the sparse product is undefined.
+    distinct, which = np.unique(indices, axis=0, return_inverse=True)
+    values = np.bincount(which.ravel(), weights=share[row], minlength=len(distinct))
+    return tf.SparseTensor(distinct.reshape(-1, 2), values.astype(np.float32), (len(buckets), size))
+
+
+def _mlp(name: str, width: int, size: int) -> tf.keras.Sequential:
+    layers = [tf.keras.layers.Dense(HIDDEN, activation="relu"), tf.keras.layers.Dense(size)]
+    tower = tf.keras.Sequential(layers, name=name)
+    tower.build((None, width))
+    return tower
+
+
+def saved(model: TwoTower) -> dict[str, np.ndarray]:
+    """Weights and vocabulary by name, for `np.savez`: plain arrays, no pickle."""
+    tables = {each.name.split(":")[0]: each.numpy() for each in _tables(model)}
+    dense = {f"{tower.name}/{i}": each for tower in _towers(model) for i, each in enumerate(tower.get_weights())}
+    names = {"items": model.vocabulary.items, "countries": model.vocabulary.countries}
+    return {**tables, **dense, **{f"names/{key}": np.array(list(each), dtype=str) for key, each in names.items()}}
+
+
+def vocabulary_of(weights: dict[str, np.ndarray]) -> Vocabulary:
+    return Vocabulary(*(pd.Index(weights[f"names/{key}"].tolist(), dtype=object) for key in ("items", "countries")))
+
+
+def restore(model: TwoTower, weights: dict[str, np.ndarray]) -> None:
+    """Puts saved weights back, into a vocabulary as large or grown (`Vocabulary.grown`): new rows stay as they start."""
+    for table in _tables(model):
+        old = weights[table.name.split(":")[0]]
+        table.assign(np.concatenate([old, table.numpy()[len(old) :]]))
+    for tower in _towers(model):
+        tower.set_weights([weights[f"{tower.name}/{i}"] for i in range(len(tower.get_weights()))])
+
+
+def _tables(model: TwoTower) -> list[tf.Variable]:
+    return [model.item_table, model.history_table, model.country_table, model.word_table, model.category_table]
+
+
+def _towers(model: TwoTower) -> list[tf.keras.Sequential]:
+    return [model.query_tower, model.item_tower]
+
+
+def exported(model: TwoTower, item_ids: list[str]) -> TowerExport:
+    """Both towers as arrays over `item_ids`, which the vocabulary must know."""
+    features, rows = model.item_features(), model.vocabulary.item_rows(item_ids)
+    kernels = [each.numpy() for each in model.query_tower.trainable_variables]
+    return TowerExport(
+        item_ids=list(item_ids),
+        item_vectors=model.candidates(tf.constant(rows), features).numpy(),
+        history_embeddings=model.history_vectors(features).numpy()[rows],
+        countries=list(model.vocabulary.countries),
+        country_embeddings=model.country_table.numpy(),
+        layers=[(kernels[0], kernels[1], "relu"), (kernels[2], kernels[3], "linear")],
+        half_life_days=model.settings.history_half_life_days,
+        history_items=model.settings.history_items,
+        event_weights=dict(model.settings.event_weights),
+    )
