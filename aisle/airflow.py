@@ -104,7 +104,13 @@ class StepOperator(BaseOperator, SkipMixin):
     ):
         kwargs.setdefault("task_id", step.partition(".")[2])
         super().__init__(outlets=[emits] if emits else [], **kwargs)
-        self.step, self.emits, self.emit_if, self.carry, self.go_on_if = step, emits, emit_if, tuple(carry), go_on_if
+        self.step, self.emits, self.emit_if, self.carry, self.go_on_if = (
+            step,
+            emits,
+            emit_if,
+            tuple(carry),
+            go_on_if,
+        )
         self.operator_extra_links = [StepLink(name) for name in links]
         self.addresses: dict[str, str] = {}
         self.process: subprocess.Popen[str] | None = None
@@ -133,9 +139,14 @@ class StepOperator(BaseOperator, SkipMixin):
         """A list of arguments: what a person typed into a form is never seen by a shell."""
         run = context["dag_run"]
         params = {key: value for key, value in trigger_of(context).items() if key not in ("as_of", "run_id")}
-        params |= {key: value for key, value in context["params"].items() if value is not None and key != "as_of"}
+        params |= {
+            key: value for key, value in context["params"].items() if value is not None and key != "as_of"
+        }
         if is_backfill(context):
-            params |= {"replay_since": run.data_interval_start.isoformat(), "replay_until": run.data_interval_end.isoformat()}
+            params |= {
+                "replay_since": run.data_interval_start.isoformat(),
+                "replay_until": run.data_interval_end.isoformat(),
+            }
         params["upstream"] = upstream
         words = [sys.executable, "-m", "aisle.cli", "run", self.step, "--run-id", context["run_id"]]
         return [*words, *(["--as-of", as_of] if as_of else []), "--params", json.dumps(params)]
@@ -147,7 +158,13 @@ class StepOperator(BaseOperator, SkipMixin):
         with tempfile.TemporaryFile("w+") as output:
             env = {**os.environ, "AISLE_STEP": self.step}
             self.process = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.PIPE, text=True, errors="replace", env=env, start_new_session=True
+                command,
+                stdout=output,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                env=env,
+                start_new_session=True,
             )
             for line in self.process.stderr or ():
                 if line.strip():
@@ -166,7 +183,9 @@ class StepOperator(BaseOperator, SkipMixin):
     def advice(self) -> str:
         return what_to_do(self.dag.doc_md, self.task_id)
 
-    def emit(self, context: Any, result: dict[str, Any], upstream: dict[str, dict[str, Any]], as_of: str | None) -> None:
+    def emit(
+        self, context: Any, result: dict[str, Any], upstream: dict[str, dict[str, Any]], as_of: str | None
+    ) -> None:
         """Says with the asset event what it is about; without a reason to, or in a backfill, there is no event."""
         if not self.emits:
             return
@@ -176,7 +195,9 @@ class StepOperator(BaseOperator, SkipMixin):
             return
         told = {key: value for each in (*upstream.values(), result) for key, value in each.items()}
         extra = {"as_of": told.get("as_of") or as_of, "run_id": context["run_id"]}
-        context["outlet_events"][self.emits].extra = extra | {key: told[key] for key in self.carry if key in told}
+        context["outlet_events"][self.emits].extra = extra | {
+            key: told[key] for key in self.carry if key in told
+        }
 
     def on_kill(self) -> None:
         """Ends the step's whole process group, Spark and training workers included."""
@@ -200,7 +221,9 @@ def addresses(settings: Settings, result: Mapping[str, Any]) -> dict[str, str]:
     found = {"Data docs": f"{reports}/data_docs/index.html"}
     if result.get("mlflow_run"):
         experiment = result.get("mlflow_experiment", "0")
-        found["MLflow run"] = f"http://127.0.0.1:{ports.mlflow}/#/experiments/{experiment}/runs/{result['mlflow_run']}"
+        found["MLflow run"] = (
+            f"http://127.0.0.1:{ports.mlflow}/#/experiments/{experiment}/runs/{result['mlflow_run']}"
+        )
     if result.get("decision_id"):
         found["Decision"] = f"{reports}/decisions/{result['decision_id']}.html"
     if result.get("report_id"):
@@ -229,7 +252,9 @@ def alert(context: Any) -> None:
     command = settings_module.load().airflow.alert_command
     if command:
         env = {**os.environ, "AISLE_ALERT": json.dumps(told)}
-        done = subprocess.run(shlex.split(command), env=env, timeout=60, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            shlex.split(command), env=env, timeout=60, capture_output=True, text=True, check=False
+        )
         task.log.info("alert command ended with code %s %s", done.returncode, done.stderr.strip())
     task.log.error("ALERT %s.%s failed in %s: no tries left", task.dag_id, task.task_id, context["run_id"])
     tell_what_to_do(context)

@@ -36,22 +36,30 @@ class AirflowApi:
         for fresh in (False, True):
             if fresh or not self.token:
                 self.token = self._login()
-            answer = self._send(method, f"/api/v2{path}", headers={"Authorization": f"Bearer {self.token}"}, **how)
+            answer = self._send(
+                method, f"/api/v2{path}", headers={"Authorization": f"Bearer {self.token}"}, **how
+            )
             if answer.status_code != 401:
                 break
         if answer.is_error:
-            raise ServiceFailed(f"Airflow refused {method} {path} with {answer.status_code}: {answer.text[:500]}")
+            raise ServiceFailed(
+                f"Airflow refused {method} {path} with {answer.status_code}: {answer.text[:500]}"
+            )
         return answer.json() if answer.content else {}
 
     def _login(self) -> str:
         told = {"username": airflow_home.USER, "password": airflow_home.password()}
         answer = self._send("POST", "/auth/token", json=told)
         if answer.is_error:
-            raise ServiceFailed(f"Airflow does not know the login in {airflow_home.passwords()}: `aisle down`, then `aisle up`")
+            raise ServiceFailed(
+                f"Airflow does not know the login in {airflow_home.passwords()}: `aisle down`, then `aisle up`"
+            )
         return answer.json()["access_token"]
 
     def _send(self, method: str, path: str, **how: Any) -> httpx.Response:
         try:
             return self.client.request(method, path, **how)
         except httpx.HTTPError as error:
-            raise ServiceFailed(f"Airflow does not answer at {self.url} ({error}): `aisle up` starts it") from None
+            raise ServiceFailed(
+                f"Airflow does not answer at {self.url} ({error}): `aisle up` starts it"
+            ) from None

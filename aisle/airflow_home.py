@@ -49,7 +49,10 @@ def _secrets() -> dict[str, str]:
     path = folder() / "secrets.json"
     if not path.exists():
         fernet = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
-        _private(path, json.dumps({"fernet": fernet, "session": secrets.token_hex(32), "jwt": secrets.token_hex(32)}))
+        _private(
+            path,
+            json.dumps({"fernet": fernet, "session": secrets.token_hex(32), "jwt": secrets.token_hex(32)}),
+        )
     return json.loads(path.read_text())
 
 
@@ -81,9 +84,17 @@ def _sections(settings: Settings) -> dict[str, dict[str, Any]]:
         },
         "api_auth": {"jwt_secret": keys["jwt"]},
         # Short sleeps: an asset's hop to the next DAG waits for two looks of the scheduler.
-        "scheduler": {"scheduler_idle_sleep_time": 0.5, "job_heartbeat_sec": 2, "task_instance_heartbeat_timeout": 120},
+        "scheduler": {
+            "scheduler_idle_sleep_time": 0.5,
+            "job_heartbeat_sec": 2,
+            "task_instance_heartbeat_timeout": 120,
+        },
         # The files change when somebody edits them, not every half minute; parsing takes a core from the tasks.
-        "dag_processor": {"min_file_process_interval": 120, "parsing_processes": 1, "print_stats_interval": 300},
+        "dag_processor": {
+            "min_file_process_interval": 120,
+            "parsing_processes": 1,
+            "print_stats_interval": 300,
+        },
         "triggerer": {"capacity": 20},
     }
 

@@ -23,7 +23,11 @@ class GateApproval(ApprovalOperator):
 
     def __init__(self, **kwargs: Any):
         super().__init__(
-            subject="Release this model?", body="", ignore_downstream_trigger_rules=True, execution_timeout=None, **kwargs
+            subject="Release this model?",
+            body="",
+            ignore_downstream_trigger_rules=True,
+            execution_timeout=None,
+            **kwargs,
         )
 
     def execute(self, context: Any) -> Any:
@@ -76,7 +80,9 @@ def _tagged(version: str) -> str:
     if not tags.get("decision_id") and tags.get("refit_of"):
         tags = registry.version(tags["refit_of"]).tags
     if not tags.get("decision_id"):
-        raise NotThere(f"the gate has not judged version {version}: run `aisle run train.gate` or name another version")
+        raise NotThere(
+            f"the gate has not judged version {version}: run `aisle run train.gate` or name another version"
+        )
     return tags["decision_id"]
 
 
@@ -97,7 +103,15 @@ def _row(cell: Mapping[str, Any]) -> str:
     """
     shares = [_percent(cell[name]) for name in ("difference", "low", "high")]
     means = [_number(cell[name]) for name in ("mean", "other_mean")]
-    columns = (cell["metric"], cell["column"], means[0], cell["other"], means[1], shares[0], f"{shares[1]} to {shares[2]}")
+    columns = (
+        cell["metric"],
+        cell["column"],
+        means[0],
+        cell["other"],
+        means[1],
+        shares[0],
+        f"{shares[1]} to {shares[2]}",
+    )
     return f"| {' | '.join(columns)} |"
 
 

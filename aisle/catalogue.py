@@ -42,7 +42,11 @@ class Service:
 
 def environment() -> dict[str, str]:
     """What services and their tasks see: this interpreter's programs first, bytecode on, nothing that phones home."""
-    env = {key: value for key, value in os.environ.items() if key not in ("PYTHONDONTWRITEBYTECODE", "AISLE_STEP")}
+    env = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("PYTHONDONTWRITEBYTECODE", "AISLE_STEP")
+    }
     programs = str(Path(sys.executable).parent)
     return {
         **env,
@@ -103,7 +107,13 @@ def _spark(settings: Settings) -> Service:
         command += ["--conf", f"{key}={value}"]
     command += ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal"]
     return Service(
-        "spark", command, lambda: _listens(port), port, "spark", f"sc://127.0.0.1:{port}", {"SPARK_HOME": str(spark_home)}
+        "spark",
+        command,
+        lambda: _listens(port),
+        port,
+        "spark",
+        f"sc://127.0.0.1:{port}",
+        {"SPARK_HOME": str(spark_home)},
     )
 
 
@@ -132,7 +142,9 @@ def _airflow(settings: Settings) -> list[Service]:
 
     run = program("airflow")
     return [
-        Service("airflow-api", [run, "api-server", "--workers", "1"], part("metadatabase"), port, "airflow", url),
+        Service(
+            "airflow-api", [run, "api-server", "--workers", "1"], part("metadatabase"), port, "airflow", url
+        ),
         Service("airflow-scheduler", [run, "scheduler", "--skip-serve-logs"], part("scheduler")),
         Service("airflow-dag-processor", [run, "dag-processor"], part("dag_processor")),
         Service("airflow-triggerer", [run, "triggerer", "--skip-serve-logs"], part("triggerer")),
@@ -144,14 +156,34 @@ def _mlflow(settings: Settings) -> Service:
     url = f"http://127.0.0.1:{port}"
     store = ["--backend-store-uri", settings.tracking_uri]
     artifacts = ["--default-artifact-root", str(home() / "mlflow" / "artifacts")]
-    command = [program("mlflow"), "server", *store, *artifacts, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command = [
+        program("mlflow"),
+        "server",
+        *store,
+        *artifacts,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
     return Service("mlflow", command, _answers(f"{url}/health"), port, "mlflow", url)
 
 
 def _feast(settings: Settings) -> Service:
     port = settings.ports.feast
     url = f"http://127.0.0.1:{port}"
-    command = [program("feast"), "-c", str(home() / "feast"), "ui", "--host", "127.0.0.1", "--port", str(port)]
+    command = [
+        program("feast"),
+        "-c",
+        str(home() / "feast"),
+        "ui",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     return Service("feast", command, _answers(url), port, "feast", url)
 
 

@@ -195,6 +195,7 @@ def down() -> None:
 def demo(
     fresh: Annotated[bool, typer.Option(help="Forget the state of an earlier demo first.")] = False,
     turns: Annotated[int, typer.Option(help="1: to the first champion; 2: and once more round the loop.")] = 2,
+    data: Annotated[Path | None, typer.Option(help="Invoices like data/online_retail.parquet, or a part of them.")] = None,
 ) -> None:
     """A year of a real shop's invoices through the whole loop, in a running Airflow.
 
@@ -202,7 +203,7 @@ def demo(
     """
     from aisle.demo import main as act
 
-    act(settings.load(), fresh=fresh, turns=turns)
+    act(settings.load(), fresh=fresh, turns=turns, data=data)
 
 
 @app.command()

@@ -18,7 +18,10 @@ def pages(settings: Settings) -> list[dict[str, str]]:
         "Models and runs (MLflow)": f"http://127.0.0.1:{ports.mlflow}",
         "Feature catalogue (Feast)": f"http://127.0.0.1:{ports.feast}",
     }
-    return [{"name": name, "href": href, "destination": "nav", "category": "aisle"} for name, href in found.items()]
+    return [
+        {"name": name, "href": href, "destination": "nav", "category": "aisle"}
+        for name, href in found.items()
+    ]
 
 
 class AislePlugin(AirflowPlugin):

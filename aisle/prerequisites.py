@@ -15,7 +15,9 @@ def java_version() -> int | None:
     """The major version of the Java that Spark would use; None where there is none."""
     java = Path(os.environ["JAVA_HOME"]) / "bin" / "java" if os.environ.get("JAVA_HOME") else Path("java")
     try:
-        told = subprocess.run([str(java), "-version"], capture_output=True, text=True, timeout=30, check=False)
+        told = subprocess.run(
+            [str(java), "-version"], capture_output=True, text=True, timeout=30, check=False
+        )
     except (FileNotFoundError, PermissionError):
         return None
     found = re.search(r'version "(\d+)', told.stderr + told.stdout)

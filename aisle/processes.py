@@ -45,7 +45,9 @@ def note() -> Path:
 def read() -> dict[str, Running]:
     """What was started and not stopped since, by name; a torn or foreign file counts as nothing."""
     try:
-        return {name: Running(**{"name": name, **told}) for name, told in json.loads(note().read_text()).items()}
+        return {
+            name: Running(**{"name": name, **told}) for name, told in json.loads(note().read_text()).items()
+        }
     except (FileNotFoundError, json.JSONDecodeError, TypeError):
         return {}
 
@@ -90,12 +92,18 @@ def process_of(running: Running) -> psutil.Process | None:
         return None
 
 
-def marked(name: str) -> list[psutil.Process]:
-    """All processes with the mark of a service of this installation: the service and what it started, in any group."""
+def marked(name: str = "") -> list[psutil.Process]:
+    """All processes with the mark of a service of this installation: the service and what it started, in any group.
+
+    Without a name: of any service.
+    """
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(*GONE, psutil.AccessDenied, FileNotFoundError):
-            if process.environ().get(MARK) == mark(name) and process.status() != psutil.STATUS_ZOMBIE:
+            told = process.environ().get(MARK, "")
+            if (
+                told == mark(name) if name else told.endswith(mark(""))
+            ) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 
@@ -167,4 +175,3 @@ def memory(found: Iterable[psutil.Process]) -> int:
             full = process.memory_full_info()
             total += getattr(full, "pss", 0) or full.rss
     return total
-

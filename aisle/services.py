@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from filelock import FileLock
@@ -27,15 +27,16 @@ GRACE_SECONDS = 15
 SILVER_POOL = {"name": "silver_merge", "slots": 1, "description": "MERGEs into silver, one at a time"}
 
 
-def up(settings: Settings) -> str:
+def up(settings: Settings, only: Collection[str] = ()) -> str:
     """Starts what does not run and waits until all of it answers. Harmless when it runs; what died is started again.
 
-    Raises PortTaken, MissingPrerequisite, ServiceFailed. Whatever was started stays up and is noted, so that the next
+    only: names of the services to care for; empty: all. Raises PortTaken, MissingPrerequisite, ServiceFailed. Whatever was started stays up and is noted, so that the next
     `up` goes on from there and `down` ends it.
     """
     with _locked():
-        found = recover(services(settings))
-        missing = [each for each in services(settings) if each.name not in found]
+        wanted = [each for each in services(settings) if not only or each.name in only]
+        found = recover(wanted)
+        missing = [each for each in wanted if each.name not in found]
         if any(each.name == "spark" for each in missing):
             fault = java_fault()
             if fault:
@@ -43,10 +44,10 @@ def up(settings: Settings) -> str:
         for each in missing:
             require_port(each)
         start(settings, missing, found)
-        _wait(services(settings), found)
+        _wait(wanted, found)
         if "spark" in found:
             (home() / "run" / "spark.address").write_text(found["spark"].url)
-        if any(each.name.startswith("airflow") for each in missing):
+        if any(each.name == "airflow-api" for each in missing):
             _pool(settings)
     return summary(settings, found)
 
@@ -66,7 +67,7 @@ def down(settings: Settings) -> str:
 
 
 @contextlib.contextmanager
-def _locked():
+def _locked() -> Iterator[None]:
     lock = home() / "run" / "services.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock, timeout=START_SECONDS):
@@ -78,18 +79,16 @@ def recover(wanted: Iterable[Service]) -> dict[str, Running]:
 
     What a dead service left behind (its workers, a step of its tasks) is ended, so that a new one finds a clean floor.
     """
-    found = {}
-    noted = processes.read()
+    found = processes.read()
     for each in wanted:
-        known = noted.get(each.name)
+        known = found.get(each.name)
         if known and processes.process_of(known):
-            found[each.name] = known
             continue
         lost = processes.orphan(each.name)
         if lost:
             found[each.name] = _noted(each.name, lost, each)
         elif known:
-            processes.stop([known], GRACE_SECONDS)
+            processes.stop([found.pop(each.name)], GRACE_SECONDS)
     processes.write(found)
     return found
 
@@ -147,7 +146,11 @@ def migrate() -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         ended = subprocess.run(
-            [program("airflow"), "db", "migrate"], env=environment(), stdout=output, stderr=subprocess.STDOUT, check=False
+            [program("airflow"), "db", "migrate"],
+            env=environment(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
         )
     if ended.returncode != 0:
         raise ServiceFailed(f"Airflow's database could not be made: {tail(log)} (all of it in {log})")
@@ -167,14 +170,18 @@ def _wait(wanted: list[Service], found: dict[str, Running]) -> None:
     while waiting:
         for each in [each for each in waiting if each.healthy()]:
             waiting.remove(each)
-            say(f"{each.name} is up ({time.monotonic() - started:.0f} s){'  ' + each.url if each.url else ''}")
+            say(
+                f"{each.name} is up ({time.monotonic() - started:.0f} s){'  ' + each.url if each.url else ''}"
+            )
         for each in waiting:
             running = found[each.name]
             if processes.process_of(running) is None:
                 raise ServiceFailed(f"{each.name} ended: {tail(running.log)} (all of it in {running.log})")
         if waiting and time.monotonic() - started > START_SECONDS:
             names = ", ".join(each.name for each in waiting)
-            raise ServiceFailed(f"no answer after {START_SECONDS} s from {names}: see {home() / 'logs'}, then `aisle up` again")
+            raise ServiceFailed(
+                f"no answer after {START_SECONDS} s from {names}: see {home() / 'logs'}, then `aisle up` again"
+            )
         if waiting:
             time.sleep(0.5)
 
@@ -194,5 +201,7 @@ def _pool(settings: Settings) -> None:
 def summary(settings: Settings, found: dict[str, Running]) -> str:
     """Where everything answers, and Airflow's login."""
     lines = [f"{name:<22} {each.url}" for name, each in sorted(found.items()) if each.url]
+    if not airflow_home.passwords().exists():
+        return "\n".join(lines)
     login = f"{'airflow login':<22} {airflow_home.USER} / {airflow_home.password()}  (in {airflow_home.passwords()})"
     return "\n".join([*lines, login, f"{'logs':<22} {home() / 'logs'}"])

@@ -1,7 +1,7 @@
 """Online Retail as the frames that the engine reads, straight from the shipped file: no lake, no Spark.
 
-Filters as in data/SOURCES.md: lines with a customer, a price and a code that starts with five digits; invoices that
-start with C are returns. The pipeline's own frames come from Feast; these serve the benches.
+Filters as in data/SOURCES.md: lines with a customer, a price and a code that starts with five digits;
+invoices that start with C are returns. The pipeline's own frames come from Feast; these serve the benches.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ END = datetime(2011, 12, 10, tzinfo=UTC)  # the midnight after the last invoice
 
 
 def load_lines(path: Path) -> pd.DataFrame:
-    """user_id, item_id, time (UTC), kind 'purchase' | 'return', quantity (> 0), price, country, title, order_id."""
+    """user_id, item_id, time (UTC), kind 'purchase' | 'return', quantity (> 0), price, country, title,
+    order_id.
+    """
     raw = pd.read_parquet(path)
     code = raw["stock_code"].str.upper()
     cancelled = raw["invoice_no"].str.startswith("C")

@@ -33,7 +33,10 @@ with DAG(
     params={
         "as_of": as_of_param(),
         "rebuild": Param(
-            False, type="boolean", title="Rebuild", description="Compute every point of the grid anew, not only what changed."
+            False,
+            type="boolean",
+            title="Rebuild",
+            description="Compute every point of the grid anew, not only what changed.",
         ),
     },
     **dag_args(settings.load()),

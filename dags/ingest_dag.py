@@ -45,7 +45,9 @@ with DAG(
     tags=["aisle", "data"],
     dagrun_timeout=timedelta(hours=3),
     params={
-        "replay_since": moment("Replay from", "Take events from this time on again from bronze. Empty: only what is new."),
+        "replay_since": moment(
+            "Replay from", "Take events from this time on again from bronze. Empty: only what is new."
+        ),
         "replay_until": moment("Replay until", "Replay events before this time only."),
     },
     **dag_args(settings.load()),

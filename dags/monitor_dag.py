@@ -24,7 +24,8 @@ from aisle.airflow import GOLD, RETRAIN_REQUEST, StepOperator, as_of_param, dag_
 with DAG(
     "monitor",
     schedule=AssetOrTimeSchedule(
-        timetable=CronTriggerTimetable("30 5 * * *", timezone="UTC", run_immediately=timedelta(0)), assets=GOLD
+        timetable=CronTriggerTimetable("30 5 * * *", timezone="UTC", run_immediately=timedelta(0)),
+        assets=GOLD,
     ),
     description="drift against the champion's reference, and a verdict: is a retrain due?",
     doc_md=__doc__,

@@ -30,7 +30,8 @@ from aisle.airflow import RELEASE_APPROVED, RETRAIN_REQUEST, StepOperator, as_of
 with DAG(
     "train",
     schedule=AssetOrTimeSchedule(
-        timetable=CronTriggerTimetable("0 3 * * 1", timezone="UTC", run_immediately=timedelta(0)), assets=RETRAIN_REQUEST
+        timetable=CronTriggerTimetable("0 3 * * 1", timezone="UTC", run_immediately=timedelta(0)),
+        assets=RETRAIN_REQUEST,
     ),
     description="training set -> fit -> evaluate -> gate -> refit",
     doc_md=__doc__,
@@ -53,7 +54,9 @@ with DAG(
         dataset >> fit
     with TaskGroup("judge", tooltip="beside champion and baselines, on days it has not seen") as judge:
         evaluate = StepOperator(step="train.evaluate", links=["MLflow run"])
-        gate = StepOperator(step="train.gate", links=["MLflow run", "Decision"], go_on_if=("verdict", "passed"))
+        gate = StepOperator(
+            step="train.gate", links=["MLflow run", "Decision"], go_on_if=("verdict", "passed")
+        )
         evaluate >> gate
     refit = StepOperator(
         step="train.refit",

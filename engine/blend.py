@@ -1,7 +1,8 @@
 """One score from many: each source's scores made comparable per user, then weighted.
 
-There are two sets of weights, because "again" and "something new" are different questions: one for items that the user
-already had, one for items new to them, and an offset that says how much the first group is lifted over the second.
+There are two sets of weights, because "again" and "something new" are different questions: one for items
+that the user already had, one for items new to them, and an offset that says how much the first group is
+lifted over the second.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ Scores = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights by source, for items the user already had and for items new to them; `offset` lifts the former."""
+    """Weights by source, for items the user already had and for items new to them; `offset` lifts the
+    former.
+    """
 
     again: Mapping[str, float] = field(default_factory=dict)
     new: Mapping[str, float] = field(default_factory=dict)
@@ -39,7 +42,9 @@ def normalise(scores: np.ndarray) -> np.ndarray:
 
 
 def combine(normalised: Scores, owned: sparse.csr_array, weights: Weights) -> np.ndarray:
-    """(n_users, n_items) float32: the weighted sum, with `again` and the offset where the user had the item, else `new`."""
+    """(n_users, n_items) float32: the weighted sum, with `again` and the offset where the user had the
+    item, else `new`.
+    """
     had = owned.toarray() > 0
     found = np.where(had, np.float32(weights.offset), np.float32(0.0))
     for source, scores in normalised.items():
@@ -53,7 +58,8 @@ def combine(normalised: Scores, owned: sparse.csr_array, weights: Weights) -> np
 class Board:
     """The items worth looking at while weights are chosen: each source's best ones, per user.
 
-    values: (sources, users, places) float32. had, wanted: (users, places) bool. n_relevant: (users,) of the whole truth.
+    values: (sources, users, places) float32. had, wanted: (users, places) bool. n_relevant: (users,) of the
+    whole truth.
     Places beyond a user's items hold -inf.
     """
 
@@ -67,7 +73,9 @@ class Board:
     def of(
         cls, normalised: Scores, had: np.ndarray, wanted: np.ndarray, allowed: np.ndarray, depth: int
     ) -> Board:
-        """Users with something wanted among what is `allowed` (users, items), each source's best `depth` items."""
+        """Users with something wanted among what is `allowed` (users, items), each source's best `depth`
+        items.
+        """
         users = np.flatnonzero((wanted & allowed).any(axis=1))
         wanted, allowed, had = wanted[users] & allowed[users], allowed[users], had[users]
         listed = np.zeros_like(allowed)
@@ -120,8 +128,9 @@ def choose_weights(
 ) -> Weights:
     """Weights that maximise mean NDCG@k, by coordinate ascent in three small searches. Deterministic.
 
-    First `new` over the items a user did not have, then `again` over those they had, then the scale between the two and
-    the offset over all items. `truth`: (n_users, n_items), bought in a window after what the sources were fitted on.
+    First `new` over the items a user did not have, then `again` over those they had, then the scale between
+    the two and the offset over all items. `truth`: (n_users, n_items), bought in a window after what the
+    sources were fitted on.
     """
     had, wanted = owned.toarray() > 0, truth.toarray() > 0
     new = _ascend(Board.of(normalised, had, wanted, ~had, depth), k)

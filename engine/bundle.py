@@ -1,7 +1,7 @@
 """A recommender on disk: numbers as .npz, tables as Parquet, the rest as JSON, and a manifest of SHA-256.
 
-No pickle is written or read. Every byte that is used is checked against the manifest first; the same recommender gives
-the same bytes, so that a bundle's digest names it.
+No pickle is written or read. Every byte that is used is checked against the manifest first; the same
+recommender gives the same bytes, so that a bundle's digest names it.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ from engine.state import DAY, UserState, epoch
 class Catalogue:
     """The items that can be recommended: row i of every item array is item_ids[i].
 
-    frame: one row per item, in the same order: title, categories, price, n_buyers_30d and whatever else is known.
+    frame: one row per item, in the same order: title, categories, price, n_buyers_30d and whatever else is
+    known.
     """
 
     item_ids: list[str]
@@ -28,7 +29,9 @@ class Catalogue:
 
     @classmethod
     def of(cls, items: pd.DataFrame) -> Catalogue:
-        """From an items frame; deleted items are no candidates. Sorted by id, so that order never depends on the reader."""
+        """From an items frame; deleted items are no candidates. Sorted by id, so that order never depends
+        on the reader.
+        """
         shown = items[~items["deleted"].fillna(False).astype(bool)] if "deleted" in items else items
         shown = shown.drop_duplicates("item_id").sort_values("item_id").reset_index(drop=True)
         return cls(shown["item_id"].astype(str).tolist(), shown)
@@ -60,8 +63,8 @@ class Catalogue:
 class Events:
     """Events of many users in parallel arrays, those with unknown items or weightless types left out.
 
-    states: whose events these are. user, item: int32 rows. weight: float32 by event type. age: float64 days before
-    `now`, never negative. countries: one name a user, '' where unknown.
+    states: whose events these are. user, item: int32 rows. weight: float32 by event type. age: float64 days
+    before `now`, never negative. countries: one name a user, '' where unknown.
     """
 
     states: Sequence[UserState]
@@ -116,12 +119,16 @@ class Events:
         return np.floor(epoch(self.now) / DAY - self.age).astype(np.int64)
 
     def matrix(self, half_life_days: float | None = None) -> sparse.csr_array:
-        """(users, items) float32: the sum of weights, halved every `half_life_days`; returns take purchases back."""
+        """(users, items) float32: the sum of weights, halved every `half_life_days`; returns take
+        purchases back.
+        """
         values = self.weight if half_life_days is None else self.weight * 0.5 ** (self.age / half_life_days)
         return self._sum(values)
 
     def tastes(self, half_life_days: float | None = None) -> sparse.csr_array:
-        """(users, items) float32: log1p of the positive part of `matrix`. Many purchases say more than one, not n times."""
+        """(users, items) float32: log1p of the positive part of `matrix`. Many purchases say more than
+        one, not n times.
+        """
         found = self.matrix(half_life_days)
         found.data = np.log1p(np.maximum(found.data, 0.0))
         found.eliminate_zeros()

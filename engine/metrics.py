@@ -1,7 +1,8 @@
 """Ranking metrics, one value per user, over the full ranking of the catalogue (never sampled).
 
-Every metric reads `hits` (n_users, depth) bool: whether the item at each place of a user's list is relevant. A list
-shorter than the depth has False where it ends. Users without a relevant item have no value: drop them first.
+Every metric reads `hits` (n_users, depth) bool: whether the item at each place of a user's list is relevant.
+A list shorter than the depth has False where it ends. Users without a relevant item have no value: drop them
+first.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from scipy import sparse
 
 
 def top_k(scores: np.ndarray, k: int) -> np.ndarray:
-    """(n, k) columns of the k largest scores, best first; ties by column, so that the same scores give the same list.
+    """(n, k) columns of the k largest scores, best first; ties by column, so that the same scores give the
+    same list.
 
     Items whose score is not finite are never listed; a short list is padded with -1.
     """
@@ -34,7 +36,9 @@ def hits_of(listed: np.ndarray, truth: sparse.csr_array) -> np.ndarray:
 
 
 def ndcg(hits: np.ndarray, n_relevant: np.ndarray, k: int) -> np.ndarray:
-    """Discounted gain of the first k places over that of the best possible list. Järvelin and Kekäläinen (2002)."""
+    """Discounted gain of the first k places over that of the best possible list. Järvelin and Kekäläinen
+    (2002).
+    """
     discount = 1.0 / np.log2(np.arange(2, k + 2))
     gain = hits[:, :k] @ discount[: hits.shape[1]]
     ideal = np.concatenate([[0.0], np.cumsum(discount)])[np.minimum(n_relevant, k)]

@@ -21,7 +21,8 @@ START = Weights(
 class Recipe(BaseModel):
     """Frozen and JSON-able.
 
-    cut: data from then on was not seen; None before the fit. sources: hyperparameters by source, beyond its defaults.
+    cut: data from then on was not seen; None before the fit. sources: hyperparameters by source, beyond its
+    defaults.
     event_weights: by event type, negative for dislikes. weights: of the blend.
     """
 

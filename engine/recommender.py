@@ -1,7 +1,7 @@
 """The recommender: sources, their blend, and answers with reasons.
 
-A fitted recommender is immutable and holds no row of a user (docs/adr/0004): who asks brings a `UserState`. It may be
-read from many threads.
+A fitted recommender is immutable and holds no row of a user (docs/adr/0004): who asks brings a `UserState`.
+It may be read from many threads.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ POPULAR = Weights(again={"popularity": 1.0}, new={"popularity": 1.0})  # for who
 
 @dataclass(frozen=True)
 class Recommended:
-    """One item of an answer. reason: source (who spoke loudest), evidence (why, see explain), parts (score by source)."""
+    """One item of an answer. reason: source (who spoke loudest), evidence (why, see explain), parts (score
+    by source).
+    """
 
     item_id: str
     score: float
@@ -59,8 +61,9 @@ class Recommender:
     ) -> Recommender:
         """Fits every source of the recipe to what was known before `cut`.
 
-        items: item_id, title, categories, brand, price, n_buyers, n_buyers_30d, deleted; histories: user_id, country,
-        item_ids, event_types, event_times (epoch s), quantities, newest first. Raises ValueError without items.
+        items: item_id, title, categories, brand, price, n_buyers, n_buyers_30d, deleted; histories: user_id,
+        country, item_ids, event_types, event_times (epoch s), quantities, newest first. Raises ValueError
+        without items.
         """
         catalogue = Catalogue.of(items)
         if not len(catalogue):
@@ -105,7 +108,9 @@ class Recommender:
     def recommend(
         self, state: UserState, k: int, now: datetime, exclude: Iterable[str] = ()
     ) -> list[Recommended]:
-        """The k best items with reasons. Never empty: who has no history, or no finite score, gets what is popular."""
+        """The k best items with reasons. Never empty: who has no history, or no finite score, gets what is
+        popular.
+        """
         events = self.events([state], now)
         blended, normalised = self._blend(events)
         hidden = [self.catalogue.index[item] for item in exclude if item in self.catalogue.index]
@@ -127,9 +132,11 @@ class Recommender:
     def batch(
         self, states: Sequence[UserState], k: int, now: datetime, new_only: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(ids (n, k) str, scores (n, k) float32) of many users, best first; '' and -inf where a list ends early.
+        """(ids (n, k) str, scores (n, k) float32) of many users, best first; '' and -inf where a list ends
+        early.
 
-        new_only: leaves out what a user already had. Memory is bounded by CELLS, whatever the number of users.
+        new_only: leaves out what a user already had. Memory is bounded by CELLS, whatever the number of
+        users.
         """
         ids = np.array([*self.catalogue.item_ids, ""], dtype=object)
         lists, scores = [np.empty((0, min(k, len(self.catalogue))), np.int64)], [np.empty((0, 0), np.float32)]
@@ -186,7 +193,9 @@ class Recommender:
     # -- soundness and storage
 
     def faults(self) -> list[str]:
-        """Arrays that hold numbers which are not finite, each named with how many: such a model must not be released."""
+        """Arrays that hold numbers which are not finite, each named with how many: such a model must not
+        be released.
+        """
         found = []
         for name, source in self.sources.items():
             for key, array in source.arrays().items():

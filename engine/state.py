@@ -37,7 +37,8 @@ class UserState:
 
 
 def from_frame(histories: pd.DataFrame) -> list[UserState]:
-    """States of a histories frame: user_id, item_ids, event_types, event_times, quantities and, where known, country.
+    """States of a histories frame: user_id, item_ids, event_types, event_times, quantities and, where known,
+    country.
 
     A missing list (a user without a history) is an empty one; a missing country is None.
     """
@@ -71,7 +72,9 @@ def from_frame(histories: pd.DataFrame) -> list[UserState]:
 
 
 def epoch(moment: datetime) -> float:
-    """Epoch seconds of an aware datetime. Raises ValueError for a naive one: its zone would be the machine's."""
+    """Epoch seconds of an aware datetime. Raises ValueError for a naive one: its zone would be the
+    machine's.
+    """
     if moment.tzinfo is None:
         raise ValueError(f"{moment.isoformat()} has no time zone; pass UTC")
     return moment.timestamp()

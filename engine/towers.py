@@ -1,7 +1,7 @@
 """A two-tower model as arrays: what `training` exports and the engine runs with NumPy alone.
 
-The user tower reads no user id (docs/adr/0004): pooled history, country, and how much history there was. Its inputs are
-made by `history_arrays`, which training calls too, so that both see the same numbers.
+The user tower reads no user id (docs/adr/0004): pooled history, country, and how much history there was. Its
+inputs are made by `history_arrays`, which training calls too, so that both see the same numbers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class TowerExport:
 
     item_ids: n ids, the rows of the two item arrays. item_vectors: (n, d) float32, unit length.
     history_embeddings: (n, h) float32, what the user tower reads of an item in a history.
-    countries: c names; country_embeddings: (c + 1, e) float32, row 0 for an unknown country, row i + 1 for countries[i].
+    countries: c names; country_embeddings: (c + 1, e) float32, row 0 for an unknown country, row i + 1 for
+    countries[i].
     layers: the user tower's dense layers, (h + e + 1) in, d out. half_life_days: of an event's weight.
     history_items: newest events read. event_weights: weight by event type; other types weigh nothing.
     """
@@ -56,10 +57,12 @@ def history_arrays(
     half_life_days: float,
     history_items: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (n, history_items) int32 and weights (n, history_items) float32 of each state's newest events, 0-padded.
+    """Rows (n, history_items) int32 and weights (n, history_items) float32 of each state's newest events,
+    0-padded.
 
-    An event counts when its item is in `item_index` and its type has a weight; the newest `history_items` of those are
-    read, each with weight * 0.5 ** (age in days / half_life_days). Padding has weight 0. `now`: one moment, or one a state.
+    An event counts when its item is in `item_index` and its type has a weight; the newest `history_items` of
+    those are read, each with weight * 0.5 ** (age in days / half_life_days). Padding has weight 0. `now`:
+    one moment, or one a state.
     """
     rows = np.zeros((len(states), history_items), np.int32)
     weights = np.zeros((len(states), history_items), np.float32)

@@ -28,8 +28,9 @@ def choose(
 ) -> tuple[Recipe, Recommender]:
     """The recipe with the weights that serve best after `cut`, and the recommender fitted before it.
 
-    items, histories, tower: as known before `cut`, the start of the validation window; truth: user_id, item_id bought
-    in that window. A seeded sample of `max_users` buyers decides. Raises ValueError where nobody with a history bought.
+    items, histories, tower: as known before `cut`, the start of the validation window; truth: user_id,
+    item_id bought in that window. A seeded sample of `max_users` buyers decides. Raises ValueError where
+    nobody with a history bought.
     """
     fitted = Recommender.fit(items, histories, cut, recipe, tower)
     known = histories[histories["user_id"].isin(set(truth["user_id"]))].sort_values("user_id")

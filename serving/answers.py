@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from engine.recommender import Recommended, Recommender
-
 from aisle.errors import NotThere
+from engine.recommender import Recommended, Recommender
 from engine.state import UserState
 from serving import reasons
 from serving.schemas import RecommendedItem
@@ -40,7 +39,7 @@ def answer(recommender: Recommender, state: UserState, k: int) -> Answer:
     """k items for a state; what is popular where its history says nothing, or the engine fails on it."""
     found: list[Recommended] = []
     degraded = None
-    if len(state.item_ids):
+    if speaks(recommender, state):
         try:
             found = recommender.recommend(state, k, moment(recommender, state))
         except (
@@ -53,6 +52,15 @@ def answer(recommender: Recommender, state: UserState, k: int) -> Answer:
     country = state.country if knows_country(recommender, state.country) else None
     popular = topped_up(recommender, [], country, k)
     return Answer("popular_country" if country else "popular", shown(recommender, popular), degraded)
+
+
+def speaks(recommender: Recommender, state: UserState) -> bool:
+    """Whether the history has an event that the model gives weight, of an item that it knows."""
+    index, weights = recommender.catalogue.index, recommender.recipe.event_weights
+    return any(
+        item in index and weights.get(kind)
+        for item, kind in zip(state.item_ids, state.event_types, strict=True)
+    )
 
 
 def knows_country(recommender: Recommender, country: str | None) -> bool:

@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from engine.recommender import Recommender
 from fastapi import FastAPI, Response
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -17,6 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from aisle.errors import PortTaken
 from aisle.lake import home
 from aisle.settings import Settings
+from engine.recommender import Recommender
 from serving import features, page, problems, routes
 from serving.features import Histories
 from serving.live import LiveRelease, Loaded

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from engine.recommender import Recommended, Recommender
 
 from aisle import settings as settings_module
 from aisle.errors import AisleError
 from aisle.settings import Settings
+from engine.recommender import Recommended, Recommender
 from engine.state import UserState
 from serving import answers, features, release
 

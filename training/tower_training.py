@@ -12,6 +12,7 @@ from training.two_tower import TwoTower, restore, saved, tf
 from training.vocabulary import Pairs, Queries
 
 EXAMPLES_PER_EPOCH = 60_000  # drawn anew each epoch; a large shop is sampled, a small one is read whole
+GROUP = 4  # items per query in a batch: reading a history costs more than an item, so one reading serves four
 PATIENCE = 2  # epochs without a better validation before training stops
 Judge = Callable[[TwoTower], dict[str, float]]
 
@@ -32,11 +33,11 @@ class Learned:
 
 @tf.function(reduce_retracing=True)
 def _epoch(model: TwoTower, places: tf.Tensor, histories: tuple[tf.Tensor, ...], pairs: tuple[tf.Tensor, ...]) -> tf.Tensor:
-    """Mean loss over the steps of an epoch. places: (steps, batch) of `pairs` (query, item); share: (rows,) of item draws."""
+    """Mean loss over the steps of an epoch. places: (steps, queries, GROUP) of `pairs` (query, item, share of draws)."""
     which, item, share = pairs
     total = tf.constant(0.0)
     for step in tf.range(tf.shape(places)[0]):
-        query, rows = tf.gather(which, places[step]), tf.gather(item, places[step])
+        query, rows = tf.gather(which, places[step][:, 0]), tf.gather(item, tf.reshape(places[step], [-1]))
         batch = tuple(tf.gather(each, query) for each in histories), rows, tf.gather(share, rows)
         total += model.train_step(batch)["total_loss"]
     return total / tf.cast(tf.shape(places)[0], tf.float32)
@@ -50,11 +51,17 @@ def _tensors(model: TwoTower, queries: Queries, pairs: Pairs) -> tuple[tuple[tf.
 
 
 def _drawn(pairs: Pairs, batch: int, random: np.random.Generator) -> np.ndarray:
-    """An epoch's places of pairs, (steps, batch) int32: without repetition, by weight (Gumbel top-k)."""
-    wanted = min(len(pairs), EXAMPLES_PER_EPOCH) // batch * batch
+    """An epoch's places of pairs, (steps, batch / GROUP, GROUP) int32; those of a row belong to one query.
+
+    Leaders are drawn by weight without repetition (Gumbel top-k), each with GROUP - 1 random others of its basket.
+    """
+    wanted = max(min(len(pairs), EXAMPLES_PER_EPOCH) // batch, 1) * batch // GROUP
     keys = np.log(pairs.weight) + random.gumbel(size=len(pairs))
-    chosen = np.argpartition(-keys, wanted - 1)[:wanted]
-    return random.permutation(chosen).reshape(-1, batch).astype(np.int32)
+    leaders = random.permutation(np.argpartition(-keys, min(wanted, len(pairs)) - 1)[:wanted])
+    first = np.searchsorted(pairs.query, pairs.query[leaders])
+    size = np.searchsorted(pairs.query, pairs.query[leaders], side="right") - first
+    others = first[:, None] + (random.random((len(leaders), GROUP - 1)) * size[:, None]).astype(np.int64)
+    return np.concatenate([leaders[:, None], others], axis=1).reshape(-1, batch // GROUP, GROUP).astype(np.int32)
 
 
 def learn(
@@ -72,7 +79,7 @@ def learn(
     if not len(pairs):
         return Learned([], 0)
     random = np.random.default_rng(seed)
-    batch = min(model.settings.batch_size, len(pairs))
+    batch = max(min(model.settings.batch_size, len(pairs)) // GROUP, 1) * GROUP
     model.optimizer.learning_rate.assign(learning_rate)
     tensors, rows, best, kept = _tensors(model, queries, pairs), [], None, 0
     for epoch in range(1, epochs + 1):

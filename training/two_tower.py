@@ -87,10 +87,12 @@ class TwoTower(tfrs.Model):
         return tf.math.l2_normalize(self.query_tower(inputs), axis=1)
 
     def compute_loss(self, batch: tuple, training: bool = False) -> tf.Tensor:
+        """batch: (arrays of b queries), (b * g,) item rows, g in a row for each query, and how likely each was drawn."""
         query, rows, probability = batch
         features = self.item_features()
+        users = self.queries(query, features)
         return self.task(
-            self.queries(query, features),
+            tf.repeat(users, tf.shape(rows)[0] // tf.shape(users)[0], axis=0),
             self.candidates(rows, features, training=training),
             candidate_sampling_probability=probability,
             candidate_ids=rows,

@@ -142,7 +142,7 @@ def queries(vocabulary: Vocabulary, histories: pd.DataFrame, moments: Moments, s
 class Pairs:
     """Positives, all (p,): the place of the query, the row of the item (int32), and how much the pair matters.
 
-    A query's history is stored once, not once a pair.
+    Ordered by query. A query's history is stored once, not once a pair.
     """
 
     query: np.ndarray

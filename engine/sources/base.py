@@ -14,8 +14,8 @@ Arrays = dict[str, np.ndarray]
 class Source(Protocol):
     """Fitted, immutable and safe to read from many threads.
 
-    Each has a classmethod ``fit(events, catalogue, ...)`` with its own hyperparameters, and ``from_arrays``, the
-    inverse of ``arrays`` (plain numeric arrays: they are stored without pickle).
+    Each has a classmethod ``fit(events, catalogue, ...)`` with its own hyperparameters, and ``from_arrays``,
+    the inverse of ``arrays`` (plain numeric arrays: they are stored without pickle).
     """
 
     name: str

@@ -14,10 +14,12 @@ from engine.sources.neighbours import keep_largest, pack, product, strongest, un
 
 @dataclass(frozen=True)
 class Linear:
-    """Ridge regression of each item on all others, diagonal zero. Steck, Embarrassingly Shallow Autoencoders (2019).
+    """Ridge regression of each item on all others, diagonal zero. Steck, Embarrassingly Shallow Autoencoders
+    (2019).
 
     weights: (n_items, n_items) sparse float32: row = item in the history, column = item scored.
-    It is fitted to, and scored from, histories with the same time decay: newer purchases say more of the next one.
+    It is fitted to, and scored from, histories with the same time decay: newer purchases say more of the
+    next one.
     """
 
     weights: sparse.csr_array
@@ -33,7 +35,8 @@ class Linear:
         half_life_days: float = 90.0,
         neighbours: int = 400,
     ) -> Linear:
-        """Time: one (n_items, n_items) inversion, 2 s for 3,700 items on two cores. Memory: three such matrices.
+        """Time: one (n_items, n_items) inversion, 2 s for 3,700 items on two cores. Memory: three such
+        matrices.
 
         Single precision is enough: the ridge keeps the condition number below some hundreds.
         """

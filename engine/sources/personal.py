@@ -14,9 +14,9 @@ from engine.sources.base import Arrays
 class Personal:
     """On how many days a user bought an item; ties by popularity, `tie` (n_items,) float32 in [0, 0.001].
 
-    Days, not lines or units: a line split in two, or a pallet, is one decision. What was sent back as often as it was
-    bought counts as never bought. Recency does not enter: on the data at hand it orders ties worse than popularity
-    does, and the ranker reads it anyway.
+    Days, not lines or units: a line split in two, or a pallet, is one decision. What was sent back as often
+    as it was bought counts as never bought. Recency does not enter: on the data at hand it orders ties worse
+    than popularity does, and the ranker reads it anyway.
     """
 
     tie: np.ndarray

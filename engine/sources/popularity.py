@@ -14,8 +14,9 @@ from engine.sources.base import Arrays
 class Popularity:
     """Recent buyers of each item, as a share of all recent buyers.
 
-    overall: (n_items,) float32. by_country: (c, n_items) float32, each country's share drawn towards `overall` by
-    `prior` buyers' worth, so that three buyers in a small country do not make a bestseller. countries: c names.
+    overall: (n_items,) float32. by_country: (c, n_items) float32, each country's share drawn towards
+    `overall` by `prior` buyers' worth, so that three buyers in a small country do not make a bestseller.
+    countries: c names.
     """
 
     overall: np.ndarray
@@ -25,7 +26,9 @@ class Popularity:
 
     @classmethod
     def fit(cls, events: Events, catalogue: Catalogue, days: float = 30.0, prior: float = 50.0) -> Popularity:
-        """`n_buyers_30d` of the catalogue says what is popular; `n_buyers` breaks its ties and fills a quiet month."""
+        """`n_buyers_30d` of the catalogue says what is popular; `n_buyers` breaks its ties and fills a
+        quiet month.
+        """
         recent, ever = catalogue.numbers("n_buyers_30d"), catalogue.numbers("n_buyers")
         overall = recent / max(recent.max(initial=0.0), 1.0) + 1e-3 * ever / max(ever.max(initial=0.0), 1.0)
         bought = events.counts((events.weight > 0) & (events.age <= days), clip=True)

@@ -16,8 +16,8 @@ from engine.towers import TowerExport, user_vectors
 class TwoTower:
     """Cosine of user and item vectors, for the items of the catalogue.
 
-    rows: (n_items,) the tower's row of each catalogue item, -1 where it was not there when the tower was trained:
-    such items score like the least liked one.
+    rows: (n_items,) the tower's row of each catalogue item, -1 where it was not there when the tower was
+    trained: such items score like the least liked one.
     """
 
     export: TowerExport

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from engine.recommender import Recipe, Recommender
 
+from engine.recommender import Recipe, Recommender
 from serving import release
 from serving.release import Pointer
 
@@ -27,7 +27,9 @@ def shop(seed: int = 7, n_users: int = 60, n_items: int = 40) -> tuple[pd.DataFr
     histories = []
     for number in range(n_users):
         taste = rng.permutation(n_items)[: rng.integers(4, 12)]
-        times = sorted((int(CUT.timestamp()) - rng.integers(1, 90, len(taste)) * 86_400).tolist(), reverse=True)
+        times = sorted(
+            (int(CUT.timestamp()) - rng.integers(1, 90, len(taste)) * 86_400).tolist(), reverse=True
+        )
         histories.append(
             {
                 "user_id": f"u{number:03d}",

@@ -16,11 +16,15 @@ def test_an_unknown_user_gets_what_is_popular_in_their_country(api: httpx.Client
     assert answer["rung"] == "popular_country"
     assert answer["model_version"] == "1"
     assert len(answer["items"]) == 5
-    assert all(item["title"] and item["reason"]["text"] and item["reason"]["source"] for item in answer["items"])
+    assert all(
+        item["title"] and item["reason"]["text"] and item["reason"]["source"] for item in answer["items"]
+    )
     assert len({item["item_id"] for item in answer["items"]}) == 5
 
 
-@pytest.mark.parametrize("params", [{}, {"country": "Atlantis"}, {"user_id": "nobody"}, {"session_id": "s-1"}])
+@pytest.mark.parametrize(
+    "params", [{}, {"country": "Atlantis"}, {"user_id": "nobody"}, {"session_id": "s-1"}]
+)
 def test_a_stranger_gets_what_is_popular(api: httpx.Client, params: dict) -> None:
     answer = api.get(PLAIN, params=params).json()
     assert answer["rung"] == "popular"
@@ -138,7 +142,12 @@ def test_reports_do_not_leave_their_folder(api: httpx.Client) -> None:
 def test_healthy_and_ready(api: httpx.Client) -> None:
     assert api.get("/healthz").json() == {"status": "ok"}
     ready = api.get("/readyz").json()
-    assert (ready["status"], ready["version"], ready["features"], ready["fault"]) == ("ready", "1", "open", None)
+    assert (ready["status"], ready["version"], ready["features"], ready["fault"]) == (
+        "ready",
+        "1",
+        "open",
+        None,
+    )
 
 
 def refused(answer: httpx.Response, status: int) -> dict:

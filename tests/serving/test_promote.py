@@ -111,7 +111,12 @@ def test_no_pass_no_promotion(
 
 @pytest.mark.parametrize(
     ("gated", "own", "passes"),
-    [("passed", None, True), ("passed", "passed", True), ("passed", "refused", False), ("refused", None, False)],
+    [
+        ("passed", None, True),
+        ("passed", "passed", True),
+        ("passed", "refused", False),
+        ("refused", None, False),
+    ],
 )
 def test_a_refit_stands_on_the_version_that_was_gated(
     settings: Settings, registry: Registry, stage_release: Release, gated: str, own: str | None, passes: bool

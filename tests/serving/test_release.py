@@ -35,7 +35,9 @@ def test_a_staged_release_loads(stage_release: Release) -> None:
 def test_a_changed_bundle_is_refused(stage_release: Release, how: str) -> None:
     pointer = stage_release("1")
     bundle = Path(pointer.path)
-    largest = max((path for path in bundle.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    largest = max(
+        (path for path in bundle.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size
+    )
     content = largest.read_bytes()
     if how == "cut":
         largest.write_bytes(content[:-1])

@@ -43,7 +43,9 @@ def test_swaps_under_load_drop_no_request(settings: Settings, stage_release: Rel
     def ask(url: str, name: int) -> None:
         with httpx.Client(base_url=url) as client:
             while not stop.is_set():
-                answer = client.get("/v1/recommendations", params={"user_id": f"v{name}", "country": "France"})
+                answer = client.get(
+                    "/v1/recommendations", params={"user_id": f"v{name}", "country": "France"}
+                )
                 if answer.status_code != 200 or len(answer.json()["items"]) != 10:
                     errors.append(answer.text)
                 else:

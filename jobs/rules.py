@@ -1,0 +1,131 @@
+"""Row rules: what makes a received row faulty. One table of Spark expressions per kind; a row keeps all its reasons.
+
+Received rows are text (aisle.tables, bronze). Rows that a mapping set aside are not judged, and of a line that could
+not be read nothing else is said.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from pyspark.sql import functions as F
+
+from aisle.columns import EVENT_MONTH, EVENT_TIME, EVENT_TYPES, REASONS, SET_ASIDE
+from aisle.settings import Ingest
+from aisle.tables import CONTRACTS
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+MALFORMED = "malformed line"
+EARLIEST = "1990-01-01"  # a time before this is a clock that was never set; the as_of grid would begin there
+KEPT_IN = {"events": "properties", "items": "attributes", "users": "attributes"}
+MOMENT = r"^\\s*[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}"  # Spark would read '12:50' as today and '2011' as New Year
+JSON_TYPES = {"array<string>": "list", "map<string,string>": "object"}
+
+
+def rules(kind: str, limits: Ingest, clock: datetime) -> dict[str, Column]:
+    """Reason -> expression that is true where a row is faulty. `clock`: UTC; later events are from the future."""
+    table = {**_ids(kind, limits), **_values(kind), **{"events": _events, "items": _items, "users": _users}[kind](limits, clock)}
+    return {reason: F.coalesce(F.expr(condition), F.lit(False)) for reason, condition in table.items()}
+
+
+def with_reasons(received: DataFrame, kind: str, limits: Ingest, clock: datetime) -> DataFrame:
+    """The rows with `reasons` array<string>: empty where nothing is wrong."""
+    found = F.filter(
+        F.array(*(F.when(faulty, F.lit(reason)) for reason, faulty in rules(kind, limits, clock).items())),
+        lambda reason: reason.isNotNull(),
+    )
+    malformed = F.get_json_object(KEPT_IN[kind], "$.malformed_line").isNotNull()
+    none = F.array().cast("array<string>")
+    return received.withColumn(
+        REASONS,
+        F.when(F.col(SET_ASIDE).isNotNull(), none).when(malformed, F.array(F.lit(MALFORMED))).otherwise(found),
+    )
+
+
+def typed(received: DataFrame, kind: str) -> DataFrame:
+    """Clean received rows in the contract's types, with event_month (events) and their origin columns unchanged."""
+    columns = [F.expr(f"{cast(name, spark_type)} AS {name}") for name, spark_type in CONTRACTS[kind].items()]
+    origin = [name for name in received.columns if name not in CONTRACTS[kind]]
+    found = received.select(*columns, *origin)
+    return found.withColumn(EVENT_MONTH, F.date_format(EVENT_TIME, "yyyy-MM")) if kind == "events" else found
+
+
+def cast(name: str, spark_type: str) -> str:
+    """SQL that reads a text column as a type; null where it cannot be read."""
+    if spark_type == "string":
+        return name
+    if spark_type in JSON_TYPES:
+        return f"from_json({name}, '{spark_type}')"
+    if spark_type == "timestamp":
+        return f"CASE WHEN {name} RLIKE '{MOMENT}' THEN try_cast({name} AS timestamp) END"
+    if spark_type == "int":  # '12.0' is what a spreadsheet makes of 12
+        return f"CASE WHEN try_cast({name} AS double) = floor(try_cast({name} AS double)) THEN try_cast(try_cast({name} AS double) AS int) END"
+    return f"try_cast({name} AS {spark_type})"
+
+
+def _ids(kind: str, limits: Ingest) -> dict[str, str]:
+    names = [name for name in CONTRACTS[kind] if name.endswith("_id")]
+    long = {f"{name} longer than {limits.max_id_length} characters": f"length({name}) > {limits.max_id_length}" for name in names}
+    every = ", ".join(CONTRACTS[kind])
+    return long | {"NUL character": f"contains(concat_ws('', {every}), char(0))"}
+
+
+def _values(kind: str) -> dict[str, str]:
+    """Given, but not readable as the column's type."""
+    words = {"timestamp": "time", "boolean": "boolean", "int": "whole number", **{name: f"JSON {word}" for name, word in JSON_TYPES.items()}}
+    return {
+        f"{name} is no {words.get(spark_type, 'number')}": f"{name} IS NOT NULL AND ({cast(name, spark_type)}) IS NULL"
+        for name, spark_type in CONTRACTS[kind].items()
+        if spark_type != "string"
+    }
+
+
+def _missing(*names: str) -> dict[str, str]:
+    return {f"no {name}": f"{name} IS NULL OR trim({name}) = ''" for name in names}
+
+
+def _moment(name: str, clock: datetime, limits: Ingest) -> dict[str, str]:
+    moment = cast(name, "timestamp")
+    latest = f"timestamp '{clock.isoformat()}' + make_dt_interval(0, 0, 0, {limits.future_tolerance_hours * 3600})"
+    return {
+        f"{name} in the future": f"({moment}) > {latest}",
+        f"{name} before {EARLIEST}": f"({moment}) < timestamp '{EARLIEST}'",
+    }
+
+
+def _events(limits: Ingest, clock: datetime) -> dict[str, str]:
+    known = ", ".join(f"'{name}'" for name in EVENT_TYPES)
+    quantity, price = "try_cast(quantity AS double)", "try_cast(price AS double)"
+    return {
+        **_missing("event_id", "event_type", "event_time"),
+        "neither user_id nor session_id": "coalesce(trim(user_id), '') = '' AND coalesce(trim(session_id), '') = ''",
+        "no item_id": "event_type <> 'search' AND coalesce(trim(item_id), '') = ''",
+        "unknown event_type": f"event_type NOT IN ({known})",
+        **_moment("event_time", clock, limits),
+        "quantity is zero": f"{quantity} = 0",
+        "quantity is negative": f"{quantity} < 0",
+        "quantity too large": f"{quantity} > {limits.max_quantity}",
+        "price is negative": f"{price} < 0",
+        "price of a purchase is zero": f"{price} = 0 AND event_type IN ('purchase', 'return')",
+        "price too large": f"{price} > {limits.max_price}",
+        "rating without value": "event_type = 'rating' AND value IS NULL",
+    }
+
+
+def _items(limits: Ingest, clock: datetime) -> dict[str, str]:
+    price = "try_cast(price AS double)"
+    return {
+        **_missing("item_id", "title", "updated_at"),
+        **_moment("updated_at", clock, limits),
+        "price is negative": f"{price} < 0",
+        "price is zero": f"{price} = 0",
+        "price too large": f"{price} > {limits.max_price}",
+        "stock is negative": "try_cast(stock AS double) < 0",
+    }
+
+
+def _users(limits: Ingest, clock: datetime) -> dict[str, str]:
+    return {**_missing("user_id", "updated_at"), **_moment("updated_at", clock, limits)}
