@@ -16,11 +16,14 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
-import attrs
-from airflow.sdk import Asset, BaseOperator, BaseOperatorLink, Param, SkipMixin
+from airflow.sdk import Asset, BaseOperator, Param, SkipMixin
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
+from aisle import clock
 from aisle import settings as settings_module
+from aisle.errors import NotThere
+from aisle.links import StepLink, addresses
+from aisle.runbook import alert, tell_what_to_do
 from aisle.settings import Settings
 
 SILVER = Asset("silver", "aisle://lake/silver", group="aisle")
@@ -30,21 +33,6 @@ RELEASE_APPROVED = Asset("release_approved", "aisle://train/release_approved", g
 
 SILVER_POOL = "silver_merge"  # one slot: MERGEs into silver run one at a time; `aisle up` creates it
 KILL_SECONDS = 10
-LINKS = ("MLflow run", "Decision", "Drift report", "Data docs")
-
-
-@attrs.define
-class StepLink(BaseOperatorLink):
-    """A button on a task's page; its address comes from the step's result when the task ends."""
-
-    name: str = attrs.field()
-
-    @property
-    def xcom_key(self) -> str:
-        return f"_link_{self.name.lower().replace(' ', '_')}"
-
-    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
-        return getattr(operator, "addresses", {}).get(self.name, "")
 
 
 def as_of_param() -> Param:
@@ -73,20 +61,13 @@ def resolve_as_of(context: Mapping[str, Any], upstream: Mapping[str, Mapping[str
     return context["params"].get("as_of") or max(settled, default=None) or trigger_of(context).get("as_of")
 
 
-def what_to_do(doc: str | None, task_id: str) -> str:
-    """The runbook's line for a task: ``- `task`: …`` in the DAG's docstring, up to the next line of the list."""
-    for paragraph in (doc or "").split("\n- ")[1:]:
-        if paragraph.startswith(f"`{task_id.rpartition('.')[2]}`"):
-            return " ".join(paragraph.split("\n\n")[0].split())
-    return "see the runbook on the DAG's page"
-
-
 class StepOperator(BaseOperator, SkipMixin):
     """Runs one step of `aisle.stages` and pushes its JSON result.
 
     step: ``stage.step``. emits: the asset that this task updates, only when the result's key `emit_if` is true (where given)
     and never in a backfill. carry: keys of the result that travel with the asset event. go_on_if: a key of the result
-    that must be true, or everything downstream is skipped. links: which buttons the task's page shows.
+    that must have this value, or everything downstream is skipped. needs_data: without any in silver the task is skipped, so that
+    a run by the calendar is harmless. links: which buttons the task's page shows.
     """
 
     inherits_from_skipmixin = True
@@ -99,6 +80,7 @@ class StepOperator(BaseOperator, SkipMixin):
         emit_if: str | None = None,
         carry: Collection[str] = (),
         go_on_if: tuple[str, Any] | None = None,
+        needs_data: bool = False,
         links: Iterable[str] = (),
         **kwargs: Any,
     ):
@@ -111,13 +93,14 @@ class StepOperator(BaseOperator, SkipMixin):
             tuple(carry),
             go_on_if,
         )
+        self.needs_data = needs_data
         self.operator_extra_links = [StepLink(name) for name in links]
         self.addresses: dict[str, str] = {}
         self.process: subprocess.Popen[str] | None = None
 
     def execute(self, context: Any) -> dict[str, Any]:
         upstream = self.upstream_results(context)
-        as_of = resolve_as_of(context, upstream)
+        as_of = resolve_as_of(context, upstream) or (newest_data() if self.needs_data else None)
         result = self.run_step(self.command(context, as_of, upstream))
         self.addresses = addresses(settings_module.load(), result)
         if result.get("skip"):
@@ -174,14 +157,12 @@ class StepOperator(BaseOperator, SkipMixin):
             output.seek(0)
             lines = output.read().strip().splitlines()
         if code != 0:
-            raise AirflowException(f"{self.step} ended with code {code}: {last}\nWhat to do: {self.advice}")
+            why = last.removeprefix("aisle: ")
+            self.log.error("%s", why)
+            raise AirflowException(f"{self.step} ended with code {code}: {why}")
         for line in lines[:-1]:
             self.log.info("%s", line)
         return json.loads(lines[-1])[self.step]
-
-    @property
-    def advice(self) -> str:
-        return what_to_do(self.dag.doc_md, self.task_id)
 
     def emit(
         self, context: Any, result: dict[str, Any], upstream: dict[str, dict[str, Any]], as_of: str | None
@@ -210,54 +191,16 @@ class StepOperator(BaseOperator, SkipMixin):
             os.killpg(self.process.pid, signal.SIGKILL)
 
 
+def newest_data() -> str:
+    """The data's own clock. Raises AirflowSkipException before the first ingest."""
+    try:
+        return clock.newest_as_of().isoformat()
+    except NotThere as error:
+        raise AirflowSkipException(str(error)) from None
+
+
 def is_backfill(context: Mapping[str, Any]) -> bool:
     return str(getattr(context["dag_run"].run_type, "value", context["dag_run"].run_type)) == "backfill"
-
-
-def addresses(settings: Settings, result: Mapping[str, Any]) -> dict[str, str]:
-    """Where a person goes from a task: name of the button -> URL, for what the result names."""
-    ports = settings.ports
-    reports = f"http://{settings.serving.host}:{ports.api}/reports"
-    found = {"Data docs": f"{reports}/data_docs/index.html"}
-    if result.get("mlflow_run"):
-        experiment = result.get("mlflow_experiment", "0")
-        found["MLflow run"] = (
-            f"http://127.0.0.1:{ports.mlflow}/#/experiments/{experiment}/runs/{result['mlflow_run']}"
-        )
-    if result.get("decision_id"):
-        found["Decision"] = f"{reports}/decisions/{result['decision_id']}.html"
-    if result.get("report_id"):
-        found["Drift report"] = f"{reports}/drift/{result['report_id']}.html"
-    return found
-
-
-def tell_what_to_do(context: Any) -> None:
-    """The last line of a failed try's log."""
-    task = context["task"]
-    task.log.error("What to do: %s", what_to_do(task.dag.doc_md, task.task_id))
-
-
-def alert(context: Any) -> None:
-    """Tells whoever `airflow.alert_command` reaches that a task failed for good; then the log's last line."""
-    task, ti = context["task"], context["ti"]
-    told = {
-        "dag": task.dag_id,
-        "task": task.task_id,
-        "run_id": context["run_id"],
-        "try": ti.try_number,
-        "error": str(context.get("exception") or ""),
-        "what_to_do": what_to_do(task.dag.doc_md, task.task_id),
-        "url": ti.log_url,
-    }
-    command = settings_module.load().airflow.alert_command
-    if command:
-        env = {**os.environ, "AISLE_ALERT": json.dumps(told)}
-        done = subprocess.run(
-            shlex.split(command), env=env, timeout=60, capture_output=True, text=True, check=False
-        )
-        task.log.info("alert command ended with code %s %s", done.returncode, done.stderr.strip())
-    task.log.error("ALERT %s.%s failed in %s: no tries left", task.dag_id, task.task_id, context["run_id"])
-    tell_what_to_do(context)
 
 
 def default_args(settings: Settings) -> dict[str, Any]:

@@ -7,14 +7,14 @@ from typing import Any
 import httpx
 
 from aisle import airflow_home
-from aisle.errors import ServiceFailed
+from aisle.errors import NotThere, ServiceFailed
 from aisle.settings import Settings
 
 ANY = "~"  # Airflow's name for "all DAGs" or "all runs" in an address
 
 
 class AirflowApi:
-    """Answers are dicts as Airflow sends them. Raises ServiceFailed where it does not answer or refuses."""
+    """Answers are dicts as Airflow sends them. Raises ServiceFailed where it does not answer or refuses, NotThere for 404."""
 
     def __init__(self, settings: Settings):
         self.url = airflow_home.url(settings)
@@ -41,6 +41,8 @@ class AirflowApi:
             )
             if answer.status_code != 401:
                 break
+        if answer.status_code == 404:
+            raise NotThere(f"Airflow has nothing at {path}: {answer.text[:300]}")
         if answer.is_error:
             raise ServiceFailed(
                 f"Airflow refused {method} {path} with {answer.status_code}: {answer.text[:500]}"

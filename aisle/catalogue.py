@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aisle import airflow_home
 from aisle.airflow_api import AirflowApi
-from aisle.errors import ServiceFailed
+from aisle.errors import MissingPrerequisite, ServiceFailed
 from aisle.lake import home
 from aisle.settings import Settings
 
@@ -76,12 +76,12 @@ def services(settings: Settings) -> list[Service]:
     return found
 
 
-def _answers(url: str) -> Callable[[], bool]:
+def _answers(url: str, seconds: float = 5) -> Callable[[], bool]:
     def healthy() -> bool:
         import httpx
 
         try:
-            return httpx.get(url, timeout=5).is_success
+            return httpx.get(url, timeout=seconds).is_success
         except httpx.HTTPError:
             return False
 
@@ -94,7 +94,8 @@ def _spark(settings: Settings) -> Service:
     from aisle.spark import spark_conf
 
     where = importlib.util.find_spec("pyspark")
-    assert where and where.origin
+    if where is None or where.origin is None:
+        raise MissingPrerequisite("pyspark is not in this environment: run `make setup`")
     spark_home = Path(where.origin).parent
     port = settings.ports.spark
     conf = spark_conf(settings) | {
@@ -140,11 +141,13 @@ def _airflow(settings: Settings) -> list[Service]:
 
         return healthy
 
+    def serves() -> bool:
+        # Tasks talk to /execution, which is built at its first request and takes seconds: asked here, no task waits for it.
+        return part("metadatabase")() and _answers(f"{url}/execution/health", 60)()
+
     run = program("airflow")
     return [
-        Service(
-            "airflow-api", [run, "api-server", "--workers", "1"], part("metadatabase"), port, "airflow", url
-        ),
+        Service("airflow-api", [run, "api-server", "--workers", "1"], serves, port, "airflow", url),
         Service("airflow-scheduler", [run, "scheduler", "--skip-serve-logs"], part("scheduler")),
         Service("airflow-dag-processor", [run, "dag-processor"], part("dag_processor")),
         Service("airflow-triggerer", [run, "triggerer", "--skip-serve-logs"], part("triggerer")),

@@ -1,8 +1,10 @@
-"""Decision records: why a model was or was not released. One row of ``ops.decisions`` each, hashed and chained.
+"""Decision records: why a model was or was not released. One row of ``ops.decisions`` each, hashed and
+chained.
 
-A record is canonical JSON. Its digest is the SHA-256 of that JSON, which names the digest of the record before: who
-changes, drops or inserts a row in the middle breaks the chain, and `verify` says where. The table is created append-only,
-so that Delta itself refuses an UPDATE or DELETE. Imports no MLflow: `aisle decisions` is quick.
+A record is canonical JSON. Its digest is the SHA-256 of that JSON, which names the digest of the record
+before: who changes, drops or inserts a row in the middle breaks the chain, and `verify` says where. The
+table is created append-only, so that Delta itself refuses an UPDATE or DELETE. Imports no MLflow: `aisle
+decisions` is quick.
 """
 
 from __future__ import annotations
@@ -62,10 +64,11 @@ def record(
     decided_by: str,
     body: dict[str, Any],
 ) -> str:
-    """Appends a record and returns its id. The same decision (all of it but the time) is written once, so a retry is harmless.
+    """Appends a record and returns its id. The same decision (all of it but the time) is written once,
+    so a retry is harmless.
 
-    An act that may rightly happen twice (a promotion, a rollback) names what makes it another one in `body`, such as the
-    release pointer that it found.
+    An act that may rightly happen twice (a promotion, a rollback) names what makes it another one in
+    `body`, such as the release pointer that it found.
     """
     if kind not in KINDS:
         raise NotThere(f"no kind of decision {kind!r}; there are {', '.join(KINDS)}")
@@ -171,6 +174,7 @@ def verify() -> int:
         walked += 1
     if walked != len(rows):
         raise TamperedRecord(
-            f"{len(rows)} decisions but {walked} in the chain: one is missing or was put in after {digest[:16] or 'the start'}"
+            f"{len(rows)} decisions but {walked} in the chain: "
+            f"one is missing or was put in after {digest[:16] or 'the start'}"
         )
     return walked

@@ -21,7 +21,7 @@ from rich.console import Console
 from aisle import services, story
 from aisle.airflow_api import AirflowApi
 from aisle.catalogue import environment, program
-from aisle.errors import ServiceFailed
+from aisle.errors import NotThere, ServiceFailed
 from aisle.following import Loop, Run, ended_before, follow, recent
 from aisle.lake import home, project_root
 from aisle.memory import Peak
@@ -48,9 +48,9 @@ def main(settings: Settings, fresh: bool = False, turns: int = 2, data: Path | N
     if fresh:
         forget(settings)
     with Peak() as peak:
-        done = [play(settings, console, number, data) for number in range(1, turns + 1)]
+        for number in range(1, turns + 1):
+            record(play(settings, console, number, data), time.monotonic() - started, peak.bytes)
         services.up(settings)
-        record(done, time.monotonic() - started, peak.bytes)
         story.tell(settings, read_record(), Console())
 
 
@@ -116,7 +116,7 @@ def trigger(api: AirflowApi, dag: str, conf: dict[str, Any]) -> str:
     while True:
         try:
             return api.post(f"/dags/{dag}/dagRuns", {"logical_date": None, "conf": conf})["dag_run_id"]
-        except ServiceFailed:
+        except (NotThere, ServiceFailed):
             if time.monotonic() > deadline:
                 raise
             time.sleep(1)
@@ -176,32 +176,15 @@ def read_record() -> dict[str, Any]:
     return json.loads(account().read_text()) if account().exists() else {}
 
 
-def record(done: list[dict[str, Any]], seconds: float, peak: int) -> None:
-    """Keeps the account of the turns that did something; a demo that found nothing to do leaves the earlier account."""
-    before = read_record()
-    new = {turn["number"]: turn for turn in done if turn["outcome"] != NOTHING_NEW}
-    if not new:
+def record(turn: dict[str, Any], seconds: float, peak: int) -> None:
+    """Keeps the account of a turn that did something; one that found nothing to do leaves the earlier account."""
+    if turn["outcome"] == NOTHING_NEW:
         return
-    turns = {turn["number"]: turn for turn in before.get("turns", [])} | new
-    runs = [
-        {key: run[key] for key in ("dag", "run_id", "state", "seconds")} | {"turn": number}
-        for number, turn in sorted(turns.items())
-        for run in turn["runs"]
-    ]
-    tasks = [
-        {**task, "dag": run["dag"], "turn": number}
-        for number, turn in sorted(turns.items())
-        for run in turn["runs"]
-        for task in run["tasks"]
-    ]
-    kept = [{key: value for key, value in turn.items()} for _, turn in sorted(turns.items())]
-    found = {
-        "seconds": round(seconds, 1),
-        "turns": kept,
-        "dag_runs": runs,
-        "tasks": tasks,
-        "peak_memory_bytes": peak,
-    }
+    kept = {each["number"]: each for each in read_record().get("turns", [])} | {turn["number"]: turn}
+    turns = [kept[number] for number in sorted(kept)]
+    runs = [{**run, "turn": each["number"]} for each in turns for run in each["runs"]]
+    tasks = [{**task, "dag": run["dag"], "turn": run["turn"]} for run in runs for task in run.pop("tasks")]
+    found = {"seconds": round(seconds, 1), "turns": turns, "dag_runs": runs, "tasks": tasks}
     fresh = account().with_suffix(".fresh")
-    fresh.write_text(json.dumps(found, indent=1))
+    fresh.write_text(json.dumps(found | {"peak_memory_bytes": peak}, indent=1))
     os.replace(fresh, account())

@@ -88,3 +88,64 @@ def note_published(found: Published) -> None:
     staged = folder() / "published.json.new"
     staged.write_text(json.dumps(asdict(found)))
     os.replace(staged, folder() / "published.json")
+
+
+def config(settings: Settings) -> dict[str, Any]:
+    """`feature_store.yaml` as a dict: offline is Spark over Delta, online SQLite, all below AISLE_HOME/feast."""
+    remote = settings.spark.remote or running_server()
+    spark = {"spark.remote": remote} if remote else {"spark.master": settings.spark.master, **spark_conf(settings)}
+    return {
+        "project": PROJECT,
+        "provider": "local",
+        "registry": {"registry_type": "file", "path": str(folder() / "registry.db"), "cache_ttl_seconds": 60},
+        "offline_store": {"type": "spark", "spark_conf": spark},
+        "online_store": {"type": "sqlite", "path": str(folder() / "online.db")},
+        "entity_key_serialization_version": 3,
+        "materialization": {"pull_latest_features": True},
+    }
+
+
+def store(settings: Settings) -> FeatureStore:
+    """A Feast store on the settings in force, without a file in between."""
+    from feast import FeatureStore, RepoConfig
+
+    return FeatureStore(config=RepoConfig(repo_path=folder(), **config(settings)))
+
+
+@lru_cache(maxsize=2)
+def _open(home: str) -> FeatureStore:
+    from aisle.settings import load
+
+    return store(load())
+
+
+def historical(settings: Settings, entity_frame: pd.DataFrame, service: str) -> pd.DataFrame:
+    """Point-in-time values: for each row the newest as_of that is not after its event_timestamp.
+
+    entity_frame: the entities' id columns and event_timestamp (UTC). Returns them with the service's features; lists are
+    Python lists, a row with no snapshot before it has nulls. Raises NotThere where the service is not applied.
+    """
+    from aisle.spark import session
+
+    session(settings)  # Feast takes the active session; ours knows Delta
+    found = store(settings)
+    rows = found.get_historical_features(entity_df=entity_frame, features=_service(found, service)).to_df()
+    for column in rows.columns[rows.dtypes == object]:
+        rows[column] = rows[column].map(lambda value: value if value is None or isinstance(value, str | float | bool) else list(value))
+    return rows
+
+
+def online(settings: Settings, service: str, entity_rows: list[dict[str, str]]) -> dict[str, list[Any]]:
+    """Newest values by column, in the order of `entity_rows`; None where an entity is unknown. The store is kept open."""
+    found = _open(str(lake.home()))
+    return found.get_online_features(features=_service(found, service), entity_rows=entity_rows).to_dict()
+
+
+def _service(found: FeatureStore, name: str):
+    from feast.errors import FeatureServiceNotFoundException
+
+    try:
+        return found.get_feature_service(name)
+    except FeatureServiceNotFoundException:
+        known = ", ".join(sorted(each.name for each in found.list_feature_services())) or "none"
+        raise NotThere(f"no feature service {name!r}; applied are: {known}. Run `aisle run features.feast`") from None

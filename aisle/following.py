@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from aisle.airflow_api import ANY, AirflowApi
-from aisle.errors import ServiceFailed
+from aisle.errors import NotThere, ServiceFailed
 
 DAGS = (
     "ingest",
@@ -26,13 +26,13 @@ DAGS = (
 ACTIVE = ("queued", "running")
 OVER = ("success", "failed", "skipped", "upstream_failed", "removed")
 LOOK_SECONDS = 1.0
-HOP_SECONDS = 120  # an asset event that started nothing for so long will not: its DAG is paused
+TRACEBACK = "Task failed with exception"  # Airflow's heading; the errors beside it are ours
 STYLE = {"success": "green", "failed": "red", "running": "cyan", "skipped": "dim", "upstream_failed": "red"}
 
 
 @dataclass
 class Run:
-    """One DAG run with its tasks, as last seen. settled: it ended, and everything that it started is known."""
+    """One DAG run with its tasks, as last seen."""
 
     dag: str
     run_id: str
@@ -41,8 +41,6 @@ class Run:
     started: datetime | None = None
     ended: datetime | None = None
     tasks: list[dict[str, Any]] = field(default_factory=list)
-    emitted: list[str] = field(default_factory=list)
-    settled: bool = False
 
     @property
     def seconds(self) -> float:
@@ -59,9 +57,10 @@ class Loop:
         self.api = api
         self.known = known
         self.runs: dict[str, Run] = {}
+        self.shown: dict[tuple[str, str], str] = {}
 
     def look(self) -> None:
-        """Takes in what is new. Raises ServiceFailed where a run failed, or where an event starts nothing."""
+        """Takes in what is new. Raises ServiceFailed where a run failed."""
         for told in recent(self.api):
             key = f"{told['dag_id']}/{told['dag_run_id']}"
             if key in self.known or told["dag_id"] not in DAGS:
@@ -69,37 +68,34 @@ class Loop:
             run = self.runs.setdefault(
                 key, Run(told["dag_id"], told["dag_run_id"], "queued", moment(told["queued_at"]))
             )
-            if not run.settled:
+            if run.state in ACTIVE:
                 self._update(run, told)
 
     def _update(self, run: Run, told: dict[str, Any]) -> None:
         run.state = told["state"]
-        run.started, run.ended = moment(told["start_date"]), moment(told["end_date"])
+        run.started = moment(told["start_date"]) if told["start_date"] else None
+        run.ended = moment(told["end_date"]) if told["end_date"] else None
         run.tasks = self.api.get(f"/dags/{run.dag}/dagRuns/{run.run_id}/taskInstances")["task_instances"]
         run.tasks.sort(
             key=lambda task: (task["start_date"] is None, task["start_date"] or "", task["task_id"])
         )
         if run.state == "failed":
             raise ServiceFailed(self.failure(run))
-        if run.state == "success":
-            run.settled = self._handed_on(run)
-
-    def _handed_on(self, run: Run) -> bool:
-        """Whether every asset event of an ended run has started the run that it calls for."""
-        events = self.api.get("/assets/events", source_dag_id=run.dag, source_run_id=run.run_id)[
-            "asset_events"
-        ]
-        run.emitted = [event["name"] for event in events]
-        waiting = [event for event in events if not event["created_dagruns"]]
-        for event in waiting:
-            if (datetime.now(UTC) - moment(event["timestamp"])).total_seconds() > HOP_SECONDS:
-                raise ServiceFailed(
-                    f"nothing started on asset {event['name']!r} for {HOP_SECONDS} s: is its DAG paused? {self.api.url}/dags"
-                )
-        return not waiting
 
     def over(self) -> bool:
-        return bool(self.runs) and all(run.settled for run in self.runs.values())
+        """All runs ended and no asset event waits to start another. The queue is asked first: what leaves it is a run."""
+        if not self.runs or any(run.state in ACTIVE for run in self.runs.values()):
+            return False
+        if any(self._waiting(dag) for dag in DAGS):
+            return False
+        self.look()
+        return not any(run.state in ACTIVE for run in self.runs.values())
+
+    def _waiting(self, dag: str) -> bool:
+        try:
+            return bool(self.api.get(f"/dags/{dag}/assets/queuedEvents")["queued_events"])
+        except NotThere:
+            return False
 
     def failure(self, run: Run) -> str:
         """What failed, its log's last error, and where to read on."""
@@ -112,7 +108,8 @@ class Loop:
         errors = [
             each["event"] for each in content if isinstance(each, dict) and each.get("level") == "error"
         ]
-        why = "\n  ".join(each for each in errors[-3:] if each != "Task failed with exception")
+        told = [each for each in errors if each != TRACEBACK and not each.startswith("ALERT")]
+        why = "\n  ".join(told[-2:])
         return f"{run.dag}.{name} failed\n  {why}\n  log: {self.api.url}/dags/{run.dag}/runs/{run.run_id}/tasks/{name}"
 
 
@@ -127,8 +124,8 @@ def ended_before(api: AirflowApi) -> frozenset[str]:
     )
 
 
-def moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def table(loop: Loop) -> Table:
@@ -156,20 +153,19 @@ def display(loop: Loop, console: Console) -> Iterator[Any]:
         with Live(table(loop), console=console, refresh_per_second=2) as live:
             yield lambda: live.update(table(loop))
         return
-    seen: dict[tuple[str, str], str] = {}
     started = time.monotonic()
 
     def lines() -> None:
         for key, run in loop.runs.items():
             for task in run.tasks:
                 state = task["state"] or ""
-                if seen.get((key, task["task_id"])) != state and state in (
+                if loop.shown.get((key, task["task_id"])) != state and state in (
                     *OVER,
                     "running",
                     "awaiting_input",
                     "up_for_retry",
                 ):
-                    seen[key, task["task_id"]] = state
+                    loop.shown[key, task["task_id"]] = state
                     took = f" in {seconds(task)} s" if state in OVER and task.get("duration") else ""
                     console.print(
                         f"[{time.monotonic() - started:4.0f} s] {run.dag}.{task['task_id']} {state}{took}",
@@ -182,10 +178,12 @@ def display(loop: Loop, console: Console) -> Iterator[Any]:
 def follow(loop: Loop, console: Console) -> None:
     """Until the loop came to rest. Raises ServiceFailed where a run fails."""
     with display(loop, console) as show:
-        while not loop.over():
+        while True:
             try:
                 loop.look()
             finally:
                 show()
-            if not loop.over():
-                time.sleep(LOOK_SECONDS)
+            if loop.over():
+                break
+            time.sleep(LOOK_SECONDS)
+        show()

@@ -128,7 +128,7 @@ def members(running: Running) -> list[psutil.Process]:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 if os.getpgid(process.pid) == running.pgid:
                     found[process.pid] = process
-    return [process for process in found.values() if process.pid != os.getpid()]
+    return [process for process in found.values() if process.pid != os.getpid() and _alive(process)]
 
 
 def stop(found: Iterable[Running], grace: float) -> list[str]:

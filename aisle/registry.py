@@ -6,6 +6,7 @@ MLflow moves an alias without looking; here it moves only from the version that 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ class Registry:
     """Versions of one registered model."""
 
     def __init__(self, settings: Settings):
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a hundred lines in a task's log
         import mlflow
 
         mlflow.set_tracking_uri(settings.tracking_uri)

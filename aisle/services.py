@@ -33,6 +33,7 @@ def up(settings: Settings, only: Collection[str] = ()) -> str:
     only: names of the services to care for; empty: all. Raises PortTaken, MissingPrerequisite, ServiceFailed. Whatever was started stays up and is noted, so that the next
     `up` goes on from there and `down` ends it.
     """
+    started = time.monotonic()
     with _locked():
         wanted = [each for each in services(settings) if not only or each.name in only]
         found = recover(wanted)
@@ -44,7 +45,7 @@ def up(settings: Settings, only: Collection[str] = ()) -> str:
         for each in missing:
             require_port(each)
         start(settings, missing, found)
-        _wait(wanted, found)
+        _wait(wanted, found, started)
         if "spark" in found:
             (home() / "run" / "spark.address").write_text(found["spark"].url)
         if any(each.name == "airflow-api" for each in missing):
@@ -164,9 +165,9 @@ def tail(log: Path | str) -> str:
     return lines[-1] if lines else "it said nothing"
 
 
-def _wait(wanted: list[Service], found: dict[str, Running]) -> None:
+def _wait(wanted: list[Service], found: dict[str, Running], started: float) -> None:
     """Until every service is well; tells which are. Raises ServiceFailed where one ended or took too long."""
-    started, waiting = time.monotonic(), list(wanted)
+    waiting = list(wanted)
     while waiting:
         for each in [each for each in waiting if each.healthy()]:
             waiting.remove(each)

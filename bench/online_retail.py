@@ -6,20 +6,19 @@ invoices that start with C are returns. The pipeline's own frames come from Feas
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from training.quality import Window
+
 END = datetime(2011, 12, 10, tzinfo=UTC)  # the midnight after the last invoice
 
 
 def load_lines(path: Path) -> pd.DataFrame:
-    """user_id, item_id, time (UTC), kind 'purchase' | 'return', quantity (> 0), price, country, title,
-    order_id.
-    """
+    """user_id, item_id, time (UTC), kind (purchase, return), quantity, price, country, title, order_id."""
     raw = pd.read_parquet(path)
     code = raw["stock_code"].str.upper()
     cancelled = raw["invoice_no"].str.startswith("C")
@@ -45,22 +44,12 @@ def load_lines(path: Path) -> pd.DataFrame:
     return lines[keep].astype({"user_id": str}).sort_values("time", kind="stable").reset_index(drop=True)
 
 
-@dataclass(frozen=True)
-class Cut:
-    """What is known before `at`, and what was bought in the `days` from then (user_id, item_id, distinct)."""
-
-    at: datetime
-    items: pd.DataFrame
-    histories: pd.DataFrame
-    truth: pd.DataFrame
-
-
-def cut(lines: pd.DataFrame, at: datetime, days: int, length: int = 500) -> Cut:
+def window(lines: pd.DataFrame, at: datetime, days: int, length: int = 500) -> Window:
     """The frames of one point in time; histories hold the newest `length` events."""
     before = lines[lines["time"] < at]
     after = lines[(lines["time"] >= at) & (lines["time"] < at + timedelta(days=days))]
     bought = after[after["kind"] == "purchase"]
-    return Cut(
+    return Window(
         at,
         items_of(before, at),
         histories_of(before, length),

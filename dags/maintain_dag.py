@@ -27,4 +27,4 @@ with DAG(
     dagrun_timeout=timedelta(hours=6),
     **dag_args(settings.load()),
 ):
-    StepOperator(step="maintain.tables", pool=SILVER_POOL)
+    tables = StepOperator(step="maintain.tables", pool=SILVER_POOL)

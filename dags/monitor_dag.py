@@ -34,7 +34,7 @@ with DAG(
     params={"as_of": as_of_param()},
     **dag_args(settings.load()),
 ):
-    drift = StepOperator(step="monitor.drift", links=["Drift report", "MLflow run"])
+    drift = StepOperator(step="monitor.drift", needs_data=True, links=["Drift report", "MLflow run"])
     verdict = StepOperator(
         step="monitor.verdict",
         emits=RETRAIN_REQUEST,

@@ -22,7 +22,7 @@ guards; `publish` starts on it. A refused challenger ends the run here, with suc
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, Param, TaskGroup
+from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, TaskGroup
 
 from aisle import settings
 from aisle.airflow import RELEASE_APPROVED, RETRAIN_REQUEST, StepOperator, as_of_param, dag_args
@@ -37,19 +37,11 @@ with DAG(
     doc_md=__doc__,
     tags=["aisle", "model"],
     dagrun_timeout=timedelta(hours=6),
-    params={
-        "as_of": as_of_param(),
-        "seed": Param(
-            None,
-            type=["null", "integer"],
-            title="Seed",
-            description="Same data and seed, same model. Empty: training.seed of the settings.",
-        ),
-    },
+    params={"as_of": as_of_param()},
     **dag_args(settings.load()),
 ):
     with TaskGroup("learn", tooltip="a point-in-time training set, and a model from it") as learn:
-        dataset = StepOperator(step="train.dataset")
+        dataset = StepOperator(step="train.dataset", needs_data=True)
         fit = StepOperator(step="train.fit", links=["MLflow run"])
         dataset >> fit
     with TaskGroup("judge", tooltip="beside champion and baselines, on days it has not seen") as judge:

@@ -20,9 +20,7 @@ Scores = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights by source, for items the user already had and for items new to them; `offset` lifts the
-    former.
-    """
+    """Weights by source, for items the user had and for items new to them; `offset` lifts the former."""
 
     again: Mapping[str, float] = field(default_factory=dict)
     new: Mapping[str, float] = field(default_factory=dict)
@@ -34,17 +32,16 @@ def normalise(scores: np.ndarray) -> np.ndarray:
 
     What is not finite stays so: it must not be shown, and a mean over it would hide it.
     """
-    finite = np.where(np.isfinite(scores), scores, np.nan)
-    with np.errstate(all="ignore"):
-        centred = scores - np.nanmean(finite, axis=1, keepdims=True)
-        spread = np.nanstd(finite, axis=1, keepdims=True)
-    return (centred / np.where(spread > 1e-12, spread, 1.0)).astype(np.float32)
+    finite = np.isfinite(scores)
+    known = np.maximum(finite.sum(axis=1, keepdims=True), 1)
+    clean = np.where(finite, scores, 0.0)
+    mean = clean.sum(axis=1, keepdims=True) / known
+    spread = np.sqrt((np.where(finite, clean - mean, 0.0) ** 2).sum(axis=1, keepdims=True) / known)
+    return np.where(finite, (clean - mean) / np.where(spread > 1e-12, spread, 1.0), scores).astype(np.float32)
 
 
 def combine(normalised: Scores, owned: sparse.csr_array, weights: Weights) -> np.ndarray:
-    """(n_users, n_items) float32: the weighted sum, with `again` and the offset where the user had the
-    item, else `new`.
-    """
+    """(n_users, n_items) float32: `again` and the offset where the user had the item, else `new`."""
     had = owned.toarray() > 0
     found = np.where(had, np.float32(weights.offset), np.float32(0.0))
     for source, scores in normalised.items():
@@ -58,9 +55,8 @@ def combine(normalised: Scores, owned: sparse.csr_array, weights: Weights) -> np
 class Board:
     """The items worth looking at while weights are chosen: each source's best ones, per user.
 
-    values: (sources, users, places) float32. had, wanted: (users, places) bool. n_relevant: (users,) of the
-    whole truth.
-    Places beyond a user's items hold -inf.
+    values: (sources, users, places) float32. had, wanted: (users, places) bool. n_relevant: (users,) of the whole
+    truth. Places beyond a user's items hold -inf.
     """
 
     names: tuple[str, ...]
@@ -73,9 +69,7 @@ class Board:
     def of(
         cls, normalised: Scores, had: np.ndarray, wanted: np.ndarray, allowed: np.ndarray, depth: int
     ) -> Board:
-        """Users with something wanted among what is `allowed` (users, items), each source's best `depth`
-        items.
-        """
+        """Users who wanted something that is `allowed` (users, items); each source's best `depth` items."""
         users = np.flatnonzero((wanted & allowed).any(axis=1))
         wanted, allowed, had = wanted[users] & allowed[users], allowed[users], had[users]
         listed = np.zeros_like(allowed)

@@ -52,9 +52,7 @@ class HeldOut:
         now: datetime,
         countries: Mapping[str, str] | None = None,
     ) -> HeldOut:
-        """truth: user_id, item_id; countries: of users without a history, where known. Unknown items
-        cannot be hit.
-        """
+        """truth: user_id, item_id; countries: of users without a history. Unknown items cannot be hit."""
         buyers = sorted(set(truth["user_id"].astype(str)))
         known = {state.user_id: state for state in from_frame(histories[histories["user_id"].isin(buyers)])}
         countries = countries or {}
@@ -76,9 +74,7 @@ class HeldOut:
 
 
 def evaluate(held: HeldOut, lists: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """column, slice, user_id, metric, value; list-wide metrics have user_id ''. Users without a truth have
-    no row.
-    """
+    """column, slice, user_id, metric, value; user_id is '' for list-wide metrics. No truth, no row."""
     of_users = slices.of_users(np.array([len(state.item_ids) for state in held.states]))
     of_items = slices.of_items(held.catalogue)
     parts = []

@@ -23,15 +23,18 @@ def reason(
     """source, evidence and parts of one item for the one user of `events`.
 
     parts: what each source added to the score, and the offset as 'again' where the user had the item; they
-    sum to the score. source: the one that added most and has evidence. evidence, by source: {'times',
-    'days_ago'} of the user's own purchases; {'item_id', 'title', 'share'} of the history's item that spoke
-    loudest; {'popular_in': country or None}; {'taste': True} for the two-tower.
+    sum to the score. source: the one that added most and has evidence; the offset speaks for 'personal'.
+    evidence, by source: {'times', 'days_ago'} of the user's own purchases; {'item_id', 'title', 'share'} of
+    the history's item that spoke loudest; {'popular_in': country or None}; {'taste': True} for the two-tower.
     """
     had = bool(((events.item == item) & (events.weight > 0)).any())
     used = weights.again if had else weights.new
     parts = {name: float(used[name] * normalised[name][0, item]) for name in sources if used.get(name)}
+    loudness = {
+        name: part + (weights.offset if had and name == "personal" else 0.0) for name, part in parts.items()
+    }
     told: tuple[str, dict] = ("popularity", {"popular_in": None})
-    for name in sorted(parts, key=parts.__getitem__, reverse=True):
+    for name in sorted(loudness, key=loudness.__getitem__, reverse=True):
         evidence = sources[name].evidence(events, item)
         if evidence is not None:
             told = (name, _named(evidence, catalogue))

@@ -29,9 +29,7 @@ class Catalogue:
 
     @classmethod
     def of(cls, items: pd.DataFrame) -> Catalogue:
-        """From an items frame; deleted items are no candidates. Sorted by id, so that order never depends
-        on the reader.
-        """
+        """From an items frame, sorted by id whatever the reader's order; deleted items are no candidates."""
         shown = items[~items["deleted"].fillna(False).astype(bool)] if "deleted" in items else items
         shown = shown.drop_duplicates("item_id").sort_values("item_id").reset_index(drop=True)
         return cls(shown["item_id"].astype(str).tolist(), shown)
@@ -119,16 +117,12 @@ class Events:
         return np.floor(epoch(self.now) / DAY - self.age).astype(np.int64)
 
     def matrix(self, half_life_days: float | None = None) -> sparse.csr_array:
-        """(users, items) float32: the sum of weights, halved every `half_life_days`; returns take
-        purchases back.
-        """
+        """(users, items) float32: sums of weights, halved every `half_life_days`; a return takes one back."""
         values = self.weight if half_life_days is None else self.weight * 0.5 ** (self.age / half_life_days)
         return self._sum(values)
 
     def tastes(self, half_life_days: float | None = None) -> sparse.csr_array:
-        """(users, items) float32: log1p of the positive part of `matrix`. Many purchases say more than
-        one, not n times.
-        """
+        """(users, items) float32: log1p of the positive part of `matrix`: n purchases say more, not n times."""
         found = self.matrix(half_life_days)
         found.data = np.log1p(np.maximum(found.data, 0.0))
         found.eliminate_zeros()

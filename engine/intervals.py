@@ -27,8 +27,7 @@ class Interval:
 
 
 def of_mean(values: np.ndarray, samples: int = 1000, confidence: float = 0.95, seed: int = 7) -> Interval:
-    """Interval of the mean of one value per user. Efron (1979), percentile method; users are drawn with
-    replacement.
+    """Percentile interval of the mean of one value per user, users drawn with replacement. Efron (1979).
 
     NaN throughout for no user; seeded, so that the same values in the same order give the same interval.
     """
@@ -51,9 +50,7 @@ def of_mean(values: np.ndarray, samples: int = 1000, confidence: float = 0.95, s
 def of_difference(
     ours: np.ndarray, theirs: np.ndarray, samples: int = 1000, confidence: float = 0.95, seed: int = 7
 ) -> Interval:
-    """Interval of the mean of ours - theirs, user by user. Raises ValueError where the users do not pair
-    up.
-    """
+    """Interval of the mean of ours - theirs by user. Raises ValueError where the users do not pair."""
     if len(ours) != len(theirs):
         raise ValueError(f"a paired difference needs the same users: {len(ours)} against {len(theirs)}")
     return of_mean(np.asarray(ours) - np.asarray(theirs), samples, confidence, seed)

@@ -12,8 +12,7 @@ from scipy import sparse
 
 
 def top_k(scores: np.ndarray, k: int) -> np.ndarray:
-    """(n, k) columns of the k largest scores, best first; ties by column, so that the same scores give the
-    same list.
+    """(n, k) columns of the k largest scores, best first; ties by column, so that a list can be repeated.
 
     Items whose score is not finite are never listed; a short list is padded with -1.
     """
@@ -30,15 +29,15 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
 
 def hits_of(listed: np.ndarray, truth: sparse.csr_array) -> np.ndarray:
     """(n, k) bool: whether each listed item is in the user's row of `truth` (n, n_items)."""
+    if not listed.size:
+        return np.zeros(listed.shape, bool)
     users = np.broadcast_to(np.arange(len(listed))[:, None], listed.shape)
     found = np.asarray(truth[users.ravel(), np.maximum(listed, 0).ravel()]).reshape(listed.shape)
     return (found != 0) & (listed >= 0)
 
 
 def ndcg(hits: np.ndarray, n_relevant: np.ndarray, k: int) -> np.ndarray:
-    """Discounted gain of the first k places over that of the best possible list. Järvelin and Kekäläinen
-    (2002).
-    """
+    """Discounted gain of k places over that of the best possible list. Järvelin and Kekäläinen (2002)."""
     discount = 1.0 / np.log2(np.arange(2, k + 2))
     gain = hits[:, :k] @ discount[: hits.shape[1]]
     ideal = np.concatenate([[0.0], np.cumsum(discount)])[np.minimum(n_relevant, k)]

@@ -33,9 +33,7 @@ POPULAR = Weights(again={"popularity": 1.0}, new={"popularity": 1.0})  # for who
 
 @dataclass(frozen=True)
 class Recommended:
-    """One item of an answer. reason: source (who spoke loudest), evidence (why, see explain), parts (score
-    by source).
-    """
+    """One item of an answer. reason: its source, evidence and parts, see engine.explain."""
 
     item_id: str
     score: float
@@ -108,9 +106,7 @@ class Recommender:
     def recommend(
         self, state: UserState, k: int, now: datetime, exclude: Iterable[str] = ()
     ) -> list[Recommended]:
-        """The k best items with reasons. Never empty: who has no history, or no finite score, gets what is
-        popular.
-        """
+        """The k best items with reasons. Never empty: without a history or a finite score, what is popular."""
         events = self.events([state], now)
         blended, normalised = self._blend(events)
         hidden = [self.catalogue.index[item] for item in exclude if item in self.catalogue.index]
@@ -132,8 +128,7 @@ class Recommender:
     def batch(
         self, states: Sequence[UserState], k: int, now: datetime, new_only: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(ids (n, k) str, scores (n, k) float32) of many users, best first; '' and -inf where a list ends
-        early.
+        """ids (n, k) str and scores (n, k) float32 of many users, best first; '' and -inf after a list's end.
 
         new_only: leaves out what a user already had. Memory is bounded by CELLS, whatever the number of
         users.
@@ -193,9 +188,7 @@ class Recommender:
     # -- soundness and storage
 
     def faults(self) -> list[str]:
-        """Arrays that hold numbers which are not finite, each named with how many: such a model must not
-        be released.
-        """
+        """Arrays with values that are not finite, each with how many: such a model must not be released."""
         found = []
         for name, source in self.sources.items():
             for key, array in source.arrays().items():

@@ -31,14 +31,14 @@ class UserState:
         lengths = {len(self.item_ids), len(self.event_types), len(self.event_times)}
         if len(lengths) != 1 or len(self.quantities) not in (0, *lengths):
             raise ValueError(
-                f"user {self.user_id!r}: a history's lists must be equally long, got {len(self.item_ids)} items, "
-                f"{len(self.event_types)} types, {len(self.event_times)} times, {len(self.quantities)} quantities"
+                f"user {self.user_id!r}: a history's lists must be equally long, got {len(self.item_ids)} "
+                f"items, {len(self.event_types)} types, {len(self.event_times)} times, "
+                f"{len(self.quantities)} quantities"
             )
 
 
 def from_frame(histories: pd.DataFrame) -> list[UserState]:
-    """States of a histories frame: user_id, item_ids, event_types, event_times, quantities and, where known,
-    country.
+    """States of a histories frame: user_id, country, item_ids, event_types, event_times, quantities.
 
     A missing list (a user without a history) is an empty one; a missing country is None.
     """
@@ -72,9 +72,7 @@ def from_frame(histories: pd.DataFrame) -> list[UserState]:
 
 
 def epoch(moment: datetime) -> float:
-    """Epoch seconds of an aware datetime. Raises ValueError for a naive one: its zone would be the
-    machine's.
-    """
+    """Epoch seconds. Raises ValueError for a moment without a zone: it would be the machine's."""
     if moment.tzinfo is None:
         raise ValueError(f"{moment.isoformat()} has no time zone; pass UTC")
     return moment.timestamp()

@@ -57,8 +57,7 @@ def history_arrays(
     half_life_days: float,
     history_items: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (n, history_items) int32 and weights (n, history_items) float32 of each state's newest events,
-    0-padded.
+    """Rows int32 and weights float32, (n, history_items) both, of each state's newest events, 0-padded.
 
     An event counts when its item is in `item_index` and its type has a weight; the newest `history_items` of
     those are read, each with weight * 0.5 ** (age in days / half_life_days). Padding has weight 0. `now`:

@@ -101,15 +101,13 @@ def build(settings: Settings, todo: grid.Grid, first: datetime, silver: dict[str
     from aisle.spark import session
 
     spark = session(settings)
-    days = todo.days(spark, first).cache()
-    events = events_on(spark, days, first, silver["silver.interactions"]).cache()
+    days = todo.days(spark, first)
+    events = events_on(spark, days, first, silver["silver.interactions"])
     frames = frames_of(settings, todo, first, silver, events, days)
     # A commit is mostly waiting: two tables at a time keep both cores at work.
     with ThreadPoolExecutor(max_workers=2) as pool:
         for done in [pool.submit(replace_points, f"gold.{name}", make, todo.built) for name, make in frames.items()]:
             done.result()
-    events.unpersist()
-    days.unpersist()
 
 
 def events_on(spark: SparkSession, days: DataFrame, first: datetime, version: int) -> DataFrame:

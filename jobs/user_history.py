@@ -12,7 +12,8 @@ from jobs.grid import KNOWN, Grid
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-EVENT = ("event_time", "event_id", "item_id", "event_type", "quantity")
+# Newest first, and equal moments in the order of what follows, so that the same events always give the same row.
+EVENT = ("event_time", "item_id", "event_type", "quantity")
 
 
 def transform(events: DataFrame, grid: Grid, length: int) -> DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
+from pyspark.sql.window import Window
 
 from jobs.grid import BUILT, Grid, carried_forward, so_far
 
@@ -23,13 +24,7 @@ def transform(events: DataFrame, users: DataFrame, grid: Grid) -> DataFrame:
     over purchase lines. Country has no history in silver: it is the one last known.
     """
     own = events.where("user_id is not null")
-    bought = own.where(F.col("event_type") == "purchase")
-    order = F.coalesce("order_id", "event_id")
-    changes = (
-        _what_happened(own)
-        .unionByName(_first_ones(bought, order, "n_orders"), allowMissingColumns=True)
-        .unionByName(_first_ones(bought.where("item_id is not null"), F.col("item_id"), "n_items"), allowMissingColumns=True)
-    )
+    changes = _by_order(own).unionByName(_new_items(own), allowMissingColumns=True)
     cells = changes.groupBy("user_id", BUILT).agg(
         *[F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in (*COUNTS, *SUMS)],
         F.min("first").alias("first"),
@@ -44,7 +39,8 @@ def transform(events: DataFrame, users: DataFrame, grid: Grid) -> DataFrame:
         F.max("last").over(until_now).alias("last"),
     )
     countries = F.broadcast(users.select("user_id", "country"))
-    return carried_forward(running, "user_id", grid).join(countries, "user_id", "left").select(
+    filled = carried_forward(running, "user_id", grid).join(countries, "user_id", "left")
+    return filled.select(
         "user_id",
         "as_of",
         "country",
@@ -58,25 +54,30 @@ def transform(events: DataFrame, users: DataFrame, grid: Grid) -> DataFrame:
     )
 
 
-def _what_happened(own: DataFrame) -> DataFrame:
-    """(user_id, next_built, n_events, n_prices, price_sum, spend, first, last) of the events between two points."""
+def _by_order(own: DataFrame) -> DataFrame:
+    """(user_id, next_built, n_events, n_orders, n_prices, price_sum, spend, first, last) between two points, by order."""
+    is_purchase = F.col("event_type") == "purchase"
     price = F.col("price").cast("double")
-    paid = F.when(F.col("event_type") == "purchase", price)
-    returned = F.when(F.col("event_type") == "return", price)
-    return own.groupBy("user_id", BUILT).agg(
+    paid = F.when(is_purchase, price).when(F.col("event_type") == "return", -price)
+    bought_in = F.when(is_purchase, F.coalesce("order_id", "event_id")).alias("order")
+    orders = own.groupBy("user_id", bought_in, BUILT).agg(
         F.count("*").alias("n_events"),
-        F.count(paid).alias("n_prices"),
-        F.sum(paid).alias("price_sum"),
-        F.sum(F.abs("quantity") * (F.coalesce(paid, F.lit(0.0)) - F.coalesce(returned, F.lit(0.0)))).alias("spend"),
+        F.count(F.when(is_purchase, price)).alias("n_prices"),
+        F.sum(F.when(is_purchase, price)).alias("price_sum"),
+        F.sum(F.abs("quantity") * paid).alias("spend"),
         F.min("event_time").alias("first"),
         F.max("event_time").alias("last"),
     )
+    # An order whose lines fall on both sides of a point is counted at the earlier one.
+    begins = F.min(BUILT).over(Window.partitionBy("user_id", "order"))
+    return orders.withColumn("n_orders", (F.col("order").isNotNull() & (begins == F.col(BUILT))).cast("int")).drop("order")
 
 
-def _first_ones(bought: DataFrame, what: Column, name: str) -> DataFrame:
-    """(user_id, next_built, `name`): how many a user bought for the first time between two points."""
-    firsts = bought.groupBy("user_id", what.alias("what")).agg(F.min(BUILT).alias(BUILT))
-    return firsts.groupBy("user_id", BUILT).agg(F.count("*").alias(name))
+def _new_items(own: DataFrame) -> DataFrame:
+    """(user_id, next_built, n_items): one row for each item that a user bought for the first time."""
+    bought = own.where("event_type = 'purchase' and item_id is not null")
+    firsts = bought.groupBy("user_id", "item_id").agg(F.min(BUILT).alias(BUILT))
+    return firsts.select("user_id", BUILT, F.lit(1).alias("n_items"))
 
 
 def days_since(moment: str) -> Column:

@@ -1,7 +1,7 @@
 """What `ops.evaluations` says of a challenger and everything it is compared with, as means with intervals.
 
-A cell is one metric in one column ("all" | "new") and slice, of the challenger against one other version, over the
-users that both were measured on. Slices are compared with the opponent only.
+A cell is one metric in one column ("all" | "new") and slice, of the challenger against one other version,
+over the users that both were measured on. Slices are compared with the opponent only.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def _unpaired(groups: dict, challenger: str, opponent: str, primary: str) -> lis
         apart = len(set(mine["user_id"]) ^ set(theirs["user_id"]))
         if apart:
             found.append(
-                f"{apart} users that only one of {challenger} and {opponent} was measured on, column {column!r}"
+                f"{apart} users for both of {challenger} and {opponent}, column {column!r}: only one was"
             )
     return found
 

@@ -1,8 +1,10 @@
-"""Drift (step `monitor.drift`): today's users, items and events against the champion's own training reference.
+"""Drift (step `monitor.drift`): today's users, items and events against the champion's own training
+reference.
 
-Evidently computes and shows one figure per watched column; the verdict is ours, from `snapshot.dict()` and the settings.
-Writes `ops.drift`, `reports/drift/<report_id>.json` and `.html`. Tests are effect sizes, which do not grow with the number of
-rows as p-values do: population stability index for categories, Kolmogorov-Smirnov statistic for numbers.
+Evidently computes and shows one figure per watched column; the verdict is ours, from `snapshot.dict()` and
+the settings. Writes `ops.drift`, `reports/drift/<report_id>.json` and `.html`. Tests are effect sizes,
+which do not grow with the number of rows as p-values do: population stability index for categories,
+Kolmogorov-Smirnov statistic for numbers.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ PSI: Final = "psi"
 
 
 def run(settings: Settings, context: StepContext) -> dict[str, Any]:
-    """Compares, records and renders; without a champion there is nothing to compare with, and the verdict still follows."""
+    """Compares, records and renders; without a champion there is nothing to compare with, and the verdict
+    still follows.
+    """
     from aisle.registry import CHAMPION, Registry
 
     registry = Registry(settings)
@@ -59,7 +63,9 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
 
 
 def compare(old: pd.DataFrame, new: pd.DataFrame, monitor: Monitor) -> tuple[list[Figure], Snapshot | None]:
-    """A figure per column of ``watched.beside``; the snapshot of those that could be compared (None where none could)."""
+    """A figure per column of ``watched.beside``; the snapshot of those that could be compared (None where
+    none could).
+    """
     figures, metrics, thresholds = [], [], {}
     for column in old.columns:
         counts = int(new[column].notna().sum()), int(old[column].notna().sum())
@@ -83,7 +89,8 @@ def compare(old: pd.DataFrame, new: pd.DataFrame, monitor: Monitor) -> tuple[lis
 
 
 def _threshold(old: pd.Series, new: pd.Series, monitor: Monitor) -> tuple[str, float]:
-    """Test and threshold. PSI of two samples of one distribution is (levels - 1)(1/n + 1/m) on average: that much is no drift.
+    """Test and threshold. PSI of two samples of one distribution is (levels - 1)(1/n + 1/m) on average:
+    that much is no drift.
 
     Yurdakul, Statistical properties of population stability index (2018).
     """

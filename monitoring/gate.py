@@ -1,8 +1,10 @@
-"""The gate (step `train.gate`): challenger against champion, or against the best baseline where there is no champion.
+"""The gate (step `train.gate`): challenger against champion, or against the best baseline where there is no
+champion.
 
-Reads `ops.evaluations` of one evaluation and nothing else of the data; writes a decision record to `ops.decisions`, and
-`decision.json` and `comparison.md` to the MLflow run. A refusal is a successful step: its result says so, and the DAG does
-not refit. The same evaluation, champion and settings give the same decision, written once.
+Reads `ops.evaluations` of one evaluation and nothing else of the data; writes a decision record to
+`ops.decisions`, and `decision.json` and `comparison.md` to the MLflow run. A refusal is a successful step:
+its result says so, and the DAG does not refit. The same evaluation, champion and settings give the same
+decision, written once.
 """
 
 from __future__ import annotations
@@ -51,8 +53,8 @@ def judge(
 ) -> Judgement:
     """Judges version `challenger` on `frame` (columns of ops.evaluations, window test).
 
-    champions: version numbers that count as the champion in force (a released refit and the gated version it came from);
-    empty where there is none.
+    champions: version numbers that count as the champion in force (a released refit and the gated
+    version it came from); empty where there is none.
     """
     found = comparison.compare(frame, challenger, settings.gate, settings.training.seed)
     verdicts = [_right_opponent(found, champions), *rules.judge(found, settings.gate)]
@@ -76,10 +78,11 @@ def _right_opponent(found: Comparison, champions: frozenset[str]) -> Verdict:
 
 
 def run(settings: Settings, context: StepContext) -> dict[str, Any]:
-    """Judges the version of this train run (its `mlflow.json`), or the one that the parameter `version` names.
+    """Judges the version of this train run (its `mlflow.json`), or the one that the parameter `version`
+    names.
 
-    Raises GateBlocked where a rule could not be judged, once that is on record: something is missing, and a person
-    should look. A refusal is returned.
+    Raises GateBlocked where a rule could not be judged, once that is on record: something is missing,
+    and a person should look. A refusal is returned.
     """
     from aisle.registry import CHAMPION, Registry
 

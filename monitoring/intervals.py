@@ -1,7 +1,8 @@
 """Paired bootstrap over users: how far a difference of two means could be chance.
 
-Users are drawn with replacement, both models' values of a user together, so that what the two have in common (an easy or
-a hard user) cancels. Percentile intervals. Efron and Tibshirani, An Introduction to the Bootstrap (1993), ch. 13.
+Users are drawn with replacement, both models' values of a user together, so that what the two have in
+common (an easy or a hard user) cancels. Percentile intervals. Efron and Tibshirani, An Introduction to the
+Bootstrap (1993), ch. 13.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ CHUNK = 4_000_000  # draws held at once: 32 MB
 
 
 def resampled_means(values: np.ndarray, samples: int, seed: int) -> np.ndarray:
-    """(samples, m) means of (n, m) values, each over n rows drawn with replacement; one draw for all m columns."""
+    """(samples, m) means of (n, m) values, each over n rows drawn with replacement; one draw for all m
+    columns.
+    """
     rng = np.random.default_rng(seed)
     n = len(values)
     step = max(1, CHUNK // n)
@@ -42,7 +45,8 @@ def bounds(resampled: np.ndarray, confidence: float) -> tuple[np.ndarray, np.nda
 
 
 def least_differing(confidence: float) -> int:
-    """The fewest differing users that could prove anything: below it even a sign test that all agree on is chance.
+    """The fewest differing users that could prove anything: below it even a sign test that all agree on
+    is chance.
 
     >>> least_differing(0.95)
     6

@@ -1,4 +1,6 @@
-"""The comparison table in Markdown: for the approval form in Airflow and as `comparison.md` of the MLflow run."""
+"""The comparison table in Markdown: for the approval form in Airflow and as `comparison.md` of the MLflow
+run.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ def _against(found: Comparison) -> list[str]:
     for column, share in found.coverage.get(found.challenger, {}).items():
         theirs = found.coverage.get(found.opponent, {}).get(column)
         lines.append(
-            f"| coverage | {TITLES.get(column, column)} | {share:.1%} | {'' if theirs is None else f'{theirs:.1%}'} | |"
+            f"| coverage | {TITLES[column]} | {share:.1%} | {'' if theirs is None else f'{theirs:.1%}'} | |"
         )
     return [*lines, ""]
 
@@ -63,8 +65,7 @@ def _baselines(found: Comparison) -> list[str]:
 def _rules(verdicts: list[Verdict]) -> list[str]:
     told = [each for each in verdicts if each.verdict in (FAILED, BLOCKED)]
     passed = sum(each.verdict == PASSED for each in verdicts)
+    silent = len(verdicts) - passed - len(told)
+    summary = f"{passed} of {len(verdicts)} rules passed, {silent} had no vote."
     lines = [f"- **{each.rule}** ({each.verdict}): {each.sentence}" for each in told]
-    return [
-        *lines,
-        f"{'- ' if lines else ''}{passed} of {len(verdicts)} rules passed, {len(verdicts) - passed - len(told)} had no vote.",
-    ]
+    return [*lines, *([""] if lines else []), summary]

@@ -1,4 +1,6 @@
-"""Data quality over time, from the ingest ledger: is more quarantined now than in the data that the champion learned from?"""
+"""Data quality over time, from the ingest ledger: is more quarantined now than in the data that the champion
+learned from?
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ RISE: Final = "rise of the share"
 
 
 def quarantine_rise(since: datetime, until: datetime, monitor: Monitor) -> Figure:
-    """Share of quarantined event rows in batches whose newest event lies in [since, until), less that of the batches before."""
+    """Share of quarantined event rows in batches whose newest event lies in [since, until), less that of the
+    batches before.
+    """
     ledger = _batches()
     moment = ledger["newest_event"]
     now, before = ledger[moment.ge(since) & moment.lt(until)], ledger[moment.lt(since)]

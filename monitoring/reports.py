@@ -1,7 +1,7 @@
 """Pages under $AISLE_HOME/reports: an index, and one page per decision with its rules and an interval plot.
 
-Plain HTML that needs nothing else: no script, styles inline, plots as inline SVG, every word escaped. The API shows the
-folder read-only at /reports.
+Plain HTML that needs nothing else: no script, styles inline, plots as inline SVG, every word escaped. The
+API shows the folder read-only at /reports.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from monitoring.svg import interval_plot
 
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#1c2430}
-table{border-collapse:collapse;width:100%;margin:1rem 0}td,th{border-bottom:1px solid #dde2e8;padding:.35rem .6rem;text-align:left;vertical-align:top}
-td.n{text-align:right;font-variant-numeric:tabular-nums}.passed{color:#176b36}.failed,.refused{color:#a3161a;font-weight:600}
-.blocked{color:#8a5300;font-weight:600}.shown{color:#5b6675}code{font-size:.9em}svg{max-width:100%;height:auto}
+table{border-collapse:collapse;width:100%;margin:1rem 0}
+td,th{border-bottom:1px solid #dde2e8;padding:.35rem .6rem;text-align:left;vertical-align:top}
+.passed{color:#176b36}.failed,.refused{color:#a3161a;font-weight:600}.blocked{color:#8a5300;font-weight:600}
+.shown{color:#5b6675}code{font-size:.9em}svg{max-width:100%;height:auto}
 """
 
 
@@ -67,7 +68,9 @@ def _verdict(verdict: str) -> str:
 
 
 def decision_page(record: dict[str, Any]) -> str:
-    """One decision: what was compared, every rule with its verdict, every metric with its interval, data versions."""
+    """One decision: what was compared, every rule with its verdict, every metric with its interval, data
+    versions.
+    """
     body = record["body"]
     facts = {
         name: record[name] for name in ("kind", "challenger", "champion", "as_of", "decided_by", "decided_at")
@@ -104,7 +107,7 @@ def _reasons(body: dict[str, Any]) -> str:
 def _index(records: list[dict[str, Any]]) -> str:
     rows = [
         [
-            f"<a href='decisions/{escape(each['decision_id'], quote=True)}.html'><code>{escape(each['decision_id'])}</code></a>",
+            f"<a href='decisions/{each['decision_id']}.html'><code>{each['decision_id']}</code></a>",
             escape(each["kind"]),
             _verdict(each["verdict"]),
             escape(each["challenger"]),

@@ -1,6 +1,8 @@
-"""The gate's rules: each reads a comparison and says passed, failed, blocked or shown, in one sentence with its figures.
+"""The gate's rules: each reads a comparison and says passed, failed, blocked or shown, in one sentence with
+its figures.
 
-failed: the model is refused. blocked: the rule could not be judged, and what cannot be judged is not released.
+failed: the model is refused. blocked: the rule could not be judged, and what cannot be judged is not
+released.
 shown: no vote. `docs/gate.md` gives the reason of each rule. Thresholds are settings (`[gate]`).
 """
 
@@ -51,7 +53,8 @@ def _name(version: str) -> str:
 
 
 def _said(cell: Cell) -> str:
-    return f"{cell.metric} ({cell.column} items) {cell.mean:.4f} against {cell.other_mean:.4f} of {_name(cell.other)}: {interval(cell)}"
+    means = f"{cell.mean:.4f} against {cell.other_mean:.4f} of {_name(cell.other)}"
+    return f"{cell.metric} ({cell.column} items) {means}: {interval(cell)}"
 
 
 def _figures(cell: Cell, **more: float) -> dict[str, Any]:
@@ -86,7 +89,9 @@ def metrics_present(found: Comparison, gate: Gate) -> Iterator[Verdict]:
 
 
 def metrics_finite(found: Comparison, gate: Gate) -> Iterator[Verdict]:
-    """A number that is none comes of broken weights or a broken evaluation; its mean over the other users would hide it."""
+    """A number that is none comes of broken weights or a broken evaluation; its mean over the other users
+    would hide it.
+    """
     bad = found.not_finite
     sentence = "not a finite number: " + "; ".join(bad) if bad else "every metric is a finite number"
     yield Verdict("metrics_finite", FAILED if bad else PASSED, sentence, {"not_finite": bad})
@@ -104,7 +109,9 @@ def enough_users(found: Comparison, gate: Gate) -> Iterator[Verdict]:
 
 
 def answers(found: Comparison, gate: Gate) -> Iterator[Verdict]:
-    """A model whose scores are not finite lists nothing; one that fell back to a list for everybody shows little."""
+    """A model whose scores are not finite lists nothing; one that fell back to a list for everybody shows
+    little.
+    """
     share = found.coverage.get(found.challenger, {}).get(WHOLE)
     if share is None:
         yield Verdict("coverage", BLOCKED, "coverage was not measured")
@@ -119,7 +126,9 @@ def answers(found: Comparison, gate: Gate) -> Iterator[Verdict]:
 
 
 def primary(found: Comparison, gate: Gate) -> Iterator[Verdict]:
-    """The primary metric must prove the gain or that nothing beyond the margin is lost: the whole interval above -margin."""
+    """The primary metric must prove the gain or that nothing beyond the margin is lost: the whole interval
+    above -margin.
+    """
     cell = found.cell(found.opponent, WHOLE, WHOLE, metric_names(gate)[0])
     good = (
         "a proven gain"
@@ -159,14 +168,16 @@ def slices(found: Comparison, gate: Gate) -> Iterator[Verdict]:
             if cell is None:
                 yield Verdict(rule, SHOWN, "nobody in the window belongs to it")
             elif cell.users < gate.slice_min_users or cell.differing < few:
-                why = f"{cell.users} users, {cell.differing} with a difference: too few to vote ({gate.slice_min_users} and {few})"
+                why = f"{cell.users} users, {cell.differing} of them with a difference, are too few to vote"
                 yield Verdict(rule, SHOWN, f"{_said(cell)}; {why}", _figures(cell))
             else:
                 yield _harm(rule, cell, gate.slice_margin)
 
 
 def beats_popularity(found: Comparison, gate: Gate) -> Iterator[Verdict]:
-    """Whoever personalises must do better than one list for everybody: proven on all items, on average on new ones."""
+    """Whoever personalises must do better than one list for everybody: proven on all items, on average on new
+    ones.
+    """
     name = metric_names(gate)[0]
     whole, new = (found.cell("popularity", column, WHOLE, name) for column in COLUMNS)
     yield _judge(
@@ -176,7 +187,9 @@ def beats_popularity(found: Comparison, gate: Gate) -> Iterator[Verdict]:
 
 
 def not_below_baselines(found: Comparison, gate: Gate) -> Iterator[Verdict]:
-    """Who is not inferior to one that was not inferior to one before may still sink: the baselines do not move."""
+    """Who is not inferior to one that was not inferior to one before may still sink: the baselines do not
+    move.
+    """
     for baseline in BASELINES[1:]:
         cell = found.cell(baseline, WHOLE, WHOLE, metric_names(gate)[0])
         if cell is not None and baseline != found.opponent:

@@ -21,7 +21,8 @@ def interval_plot(cells: list[dict[str, Any]]) -> str:
 
     lines = [_axis(x, reach, height), *(_row(cell, x, TOP + ROW * i) for i, cell in enumerate(cells))]
     label = "Relative difference of each metric to the opponent, with its interval"
-    return f"<svg viewBox='0 0 {WIDTH} {height}' role='img' aria-label='{label}' font-size='12'>{''.join(lines)}</svg>"
+    frame = f"viewBox='0 0 {WIDTH} {height}' role='img' aria-label='{label}' font-size='12'"
+    return f"<svg {frame}>{''.join(lines)}</svg>"
 
 
 def _axis(x, reach: float, height: int) -> str:
@@ -29,7 +30,8 @@ def _axis(x, reach: float, height: int) -> str:
         f"<text x='{x(at)}' y='16' text-anchor='middle' fill='#5b6675'>{100 * at:+.0f} %</text>"
         for at in (-reach, 0.0, reach)
     )
-    return f"{marks}<line x1='{x(0)}' x2='{x(0)}' y1='20' y2='{height}' stroke='#b6bec8' stroke-dasharray='3 3'/>"
+    ends = f"x1='{x(0)}' x2='{x(0)}' y1='20' y2='{height}'"
+    return f"{marks}<line {ends} stroke='#b6bec8' stroke-dasharray='3 3'/>"
 
 
 def _row(cell: dict[str, Any], x, y: int) -> str:
@@ -39,7 +41,8 @@ def _row(cell: dict[str, Any], x, y: int) -> str:
     figures = f"{100 * cell['difference']:+.1f} [{100 * cell['low']:+.1f}, {100 * cell['high']:+.1f}]"
     return (
         f"<text x='{LEFT - 10}' y='{middle + 4}' text-anchor='end'>{escape(name)}</text>"
-        f"<line x1='{x(cell['low'])}' x2='{x(cell['high'])}' y1='{middle}' y2='{middle}' stroke='{colour}' stroke-width='2'/>"
+        f"<line x1='{x(cell['low'])}' x2='{x(cell['high'])}' y1='{middle}' y2='{middle}' "
+        f"stroke='{colour}' stroke-width='2'/>"
         f"<circle cx='{x(cell['difference'])}' cy='{middle}' r='4' fill='{colour}'/>"
         f"<text x='{WIDTH - RIGHT + 8}' y='{middle + 4}' fill='{colour}'>{figures}</text>"
     )

@@ -1,9 +1,10 @@
-"""The monitor's verdict (step `monitor.verdict`): is a retrain due? Reads `ops.drift` and the registry; records its reasons.
+"""The monitor's verdict (step `monitor.verdict`): is a retrain due? Reads `ops.drift` and the registry;
+records its reasons.
 
-Asks when there is no champion, when the data is `monitor.retrain_after_days` newer than the champion's, or when more than
-`monitor.max_drifted_share` of the watched columns drifted. It does not ask again for data that a version was already
-trained and judged on: the same data would give the same answer. A risen quarantine rate asks for a look at the feed, not
-for a model that has learned from it.
+Asks when there is no champion, when the data is `monitor.retrain_after_days` newer than the champion's, or
+when more than `monitor.max_drifted_share` of the watched columns drifted. It does not ask again for data
+that a version was already trained and judged on: the same data would give the same answer. A risen
+quarantine rate asks for a look at the feed, not for a model that has learned from it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ NO_CHAMPION: Final = "no champion yet: the first model is due"
 
 
 def run(settings: Settings, context: StepContext) -> dict[str, Any]:
-    """{"retrain": bool, "reasons", "warnings", "as_of", "decision_id"}; the same data and champion give the same record."""
+    """{"retrain": bool, "reasons", "warnings", "as_of", "decision_id"}; the same data and champion give the
+    same record.
+    """
     from aisle.registry import CHAMPION, Registry
 
     found = Registry(settings).by_alias(CHAMPION)
@@ -67,7 +70,9 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
 
 
 def _drift(champion: Champion, as_of: datetime) -> pd.DataFrame:
-    """Rows of the report on this state of the data, without the columns that were left out; empty where none was made."""
+    """Rows of the report on this state of the data, without the columns that were left out; empty where none
+    was made.
+    """
     if not lake.exists("ops.drift"):
         return pd.DataFrame()
     rows = lake.read_frame("ops.drift", filters=[("report_id", "==", report_id(champion, as_of))])
@@ -82,32 +87,39 @@ def _reasons(champion: Champion | None, as_of: datetime, drift: pd.DataFrame, mo
     days = (as_of - champion.as_of).days
     if days >= monitor.retrain_after_days:
         found.append(
-            f"data is {days} days newer than champion {champion.version}'s, {monitor.retrain_after_days} are allowed"
+            f"the data is {days} days newer than that of champion {champion.version}; "
+            f"{monitor.retrain_after_days} are allowed"
         )
     columns = drift[drift["column"].ne(QUARANTINED)] if len(drift) else drift
     share = float(columns["drifted"].mean()) if len(columns) else 0.0
     if share > monitor.max_drifted_share:
         names = ", ".join(sorted(columns.loc[columns["drifted"], "column"]))
         found.append(
-            f"{share:.0%} of {len(columns)} watched columns drifted ({names}), {monitor.max_drifted_share:.0%} are allowed"
+            f"{share:.0%} of {len(columns)} watched columns drifted ({names}); "
+            f"{monitor.max_drifted_share:.0%} are allowed"
         )
     return found
 
 
 def _already_judged(champion: Champion | None, as_of: datetime) -> str:
-    """The gate's last word on a version trained on data up to here, where it left the same champion; '' where there is none."""
+    """The gate's last word on a version trained on data up to here, where it left the same champion; '' where
+    there is none.
+    """
     named = champion.version if champion else ""
     for record in decisions.everything("gate"):
         if record["as_of"] and clock.parse(record["as_of"]) >= as_of and record["champion"] == named:
             until = f"{clock.parse(record['as_of']):%Y-%m-%d}"
-            said = f"version {record['challenger']} was trained on the data up to {until} and {record['verdict']}"
-            return f"{said} (decision {record['decision_id']}); waiting for newer data"
+            return (
+                f"version {record['challenger']}, trained on the data up to {until}, was {record['verdict']} "
+                f"(decision {record['decision_id']}); waiting for newer data"
+            )
     return ""
 
 
 def _warnings(drift: pd.DataFrame) -> list[str]:
     rows = drift[drift["column"].eq(QUARANTINED) & drift["drifted"]] if len(drift) else drift
     return [
-        f"the share of quarantined rows rose by {row.value:.1%} over the champion's own data, {row.threshold:.1%} is allowed: see the data docs"
+        f"the share of quarantined rows rose by {row.value:.1%} over that of the champion's data; "
+        f"{row.threshold:.1%} is allowed: see the data docs"
         for row in rows.itertuples()
     ]

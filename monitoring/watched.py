@@ -1,4 +1,6 @@
-"""What drift looks at: the watched columns, and the frames of today that stand beside the champion's training reference."""
+"""What drift looks at: the watched columns, and the frames of today that stand beside the champion's training
+reference.
+"""
 
 from __future__ import annotations
 
@@ -53,14 +55,18 @@ class Champion:
 
 
 def report_id(champion: Champion, as_of: datetime) -> str:
-    """Names one look at one state of the data, its day first: the same tables and champion give the same report."""
+    """Names one look at one state of the data, its day first: the same tables and champion give the same
+    report.
+    """
     tables = ("gold.user_stats", "gold.item_stats", "silver.interactions")
     told = [champion.version, as_of.isoformat(), *(str(lake.version(each)) for each in tables)]
     return f"{as_of:%Y-%m-%d}-{hashlib.sha256('/'.join(told).encode()).hexdigest()[:8]}"
 
 
 def reference(registry: Registry, champion: Champion, into: Path) -> dict[str, pd.DataFrame]:
-    """The champion's own frames, as saved with its run when it was fitted. Raises NotThere where the run has none."""
+    """The champion's own frames, as saved with its run when it was fitted. Raises NotThere where the run has
+    none.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
@@ -68,7 +74,7 @@ def reference(registry: Registry, champion: Champion, into: Path) -> dict[str, p
         return {name: pd.read_parquet(folder / f"{name}.parquet") for name in FRAMES}
     except (MlflowException, OSError) as error:
         raise NotThere(
-            f"champion {champion.version}: its MLflow run {champion.run_id} holds no reference/{{users,items,interactions}}.parquet "
+            f"champion {champion.version}: its MLflow run {champion.run_id} holds no reference/*.parquet "
             f"to compare with ({error}); train and promote a version again"
         ) from None
 
@@ -92,7 +98,7 @@ def _gold(table: str, columns: list[str], as_of: datetime) -> pd.DataFrame:
         ).as_py()
         if newest is None:
             raise NotThere(
-                f"{table} holds nothing up to {as_of.isoformat()}: `aisle run features --as-of {as_of.date()}`"
+                f"{table} holds nothing up to {as_of.date()}: `aisle run features --as-of {as_of.date()}`"
             )
         found = lake.read(table, columns=columns, filters=[("as_of", "==", newest)])
     return found.to_pandas()
@@ -118,8 +124,9 @@ def _interactions(since: datetime, until: datetime) -> pd.DataFrame:
         if lake.exists("silver.items")
         else None
     )
-    events["hour"] = events["event_time"].dt.hour
-    events["weekday"] = events["event_time"].dt.weekday
+    moment = events["event_time"].dt.tz_convert("UTC")
+    events["hour"], events["weekday"] = moment.dt.hour, moment.dt.weekday
+    events["price"] = events["price"].astype(float)
     events["country"] = (
         None if users is None else events["user_id"].map(users.set_index("user_id")["country"])
     )
@@ -131,9 +138,11 @@ def _interactions(since: datetime, until: datetime) -> pd.DataFrame:
 def beside(
     old: dict[str, pd.DataFrame], new: dict[str, pd.DataFrame], sample_rows: int, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both sides as one frame each, columns named ``frame.column``, padded with nulls where a frame is shorter.
+    """Both sides as one frame each, columns named ``frame.column``, padded with nulls where a frame is
+    shorter.
 
-    One report then shows all three frames. Frames are sampled with `seed`; categories get the reference's levels.
+    One report then shows all three frames. Frames are sampled with `seed`; categories get the
+    reference's levels.
     """
     sides: tuple[list[pd.Series], list[pd.Series]] = ([], [])
     for name in FRAMES:

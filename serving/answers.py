@@ -115,5 +115,5 @@ def _shown(recommender: Recommender, each: Recommended) -> RecommendedItem:
         title=item["title"],
         price=item["price"],
         score=round(float(each.score), 6),
-        reason=reasons.of(recommender, each.reason),
+        reason=reasons.of(each.reason),
     )

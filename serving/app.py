@@ -17,8 +17,8 @@ from aisle.errors import PortTaken
 from aisle.lake import home
 from aisle.settings import Settings
 from engine.recommender import Recommender
-from serving import features, page, problems, routes
-from serving.features import Histories
+from serving import page, problems, routes
+from serving.features import Histories, OnlineStore, Store
 from serving.live import LiveRelease, Loaded
 from serving.schemas import Readiness
 from serving.telemetry import Figures, RequestLog, log_as_json
@@ -34,10 +34,10 @@ problem documents (RFC 9457)."""
 class Service:
     """What the routes answer with: the live release, users' histories, and the figures."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings, store: Store):
         self.settings = settings
         self.figures = Figures()
-        self.histories = Histories(settings, observe=self.figures.features.observe)
+        self.histories = Histories(settings, store, self.figures.features.observe)
         self.live = LiveRelease(settings.serving.pointer_seconds, self._accepts, self._swapped)
 
     def start(self) -> None:
@@ -52,7 +52,7 @@ class Service:
         """Refuses a model whose feature service cannot be filled, as far as the online store can be asked."""
         self.histories.settled.wait(FEATURES_SECONDS)
         if self.histories.state == "open":
-            features.check_service(self.settings, recommender.recipe.feature_service)
+            self.histories.store.check(recommender.recipe.feature_service)
 
     def _swapped(self, loaded: Loaded | None) -> None:
         self.figures.swaps.labels("swapped" if loaded else "refused").inc()
@@ -80,9 +80,12 @@ class Service:
         )
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The application; its threads start and end with it. Starts without a release: up, but not ready."""
-    service = Service(settings)
+def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
+    """The application; its threads start and end with it. Starts without a release: up, but not ready.
+
+    store: where histories come from; None: the Feast online store.
+    """
+    service = Service(settings, store or OnlineStore(settings))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -85,7 +85,7 @@ def begin(kind: str, to: Pointer, seen: str | None, decided_by: str, reason: str
 
 
 def complete(settings: Settings, change: Change, api: str | None) -> dict:
-    """Steps 3 to 6 of a change whose pointer has moved. Returns {"api", "decision_id"}.
+    """Steps 3 to 6 of a change whose pointer has moved. Returns {"api", "record_id"}.
 
     api: where the API answered before the pointer moved, so that one which the release kills is missed.
     Raises ServiceFailed when the API refused the release; the pointer is back by then.
@@ -97,10 +97,10 @@ def complete(settings: Settings, change: Change, api: str | None) -> dict:
             raise
         go_back(settings, change, str(error))
         raise
-    decision_id = _record(settings, change)
+    record_id = _record(settings, change)
     _registry(settings, change)
     _done()
-    return {"api": served, "decision_id": decision_id}
+    return {"api": served, "record_id": record_id}
 
 
 def go_back(settings: Settings, change: Change, why: str) -> None:

@@ -7,7 +7,6 @@ filled from: 0.2 s instead of the seconds that importing Feast costs. A session'
 from __future__ import annotations
 
 import json
-from datetime import UTC
 from io import StringIO
 
 from aisle import features, lake
@@ -84,7 +83,7 @@ def _session(settings: Settings, session: str) -> UserState:
     events = lake.read_frame("silver.interactions", columns=columns, filters=[("session_id", "=", session)])
     events = events[events["item_id"].notna()].sort_values("event_time", ascending=False)
     events = events.head(settings.features.history_length)
-    times = events["event_time"].dt.tz_convert(UTC).astype("int64") // 10**6
+    times = events["event_time"].astype("datetime64[s, UTC]").astype("int64")
     return UserState(
         session,
         None,

@@ -15,33 +15,60 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TooSlow
+from typing import Protocol
 
+import pandas as pd
+
+from aisle.errors import FeatureMismatch, NotThere
 from aisle.settings import Settings
 from engine.state import UserState, from_frame
 
 log = logging.getLogger("aisle.features")
 
+COLUMNS = ("user_id", "country", "item_ids", "event_types", "event_times", "quantities")
 BATCH = 64  # users of one read
 WAITING = 1000  # users that may wait; one more is answered without a history
 CACHED = 20_000  # states kept
 RETRY_SECONDS = 5.0  # between attempts to open a store that is down
 
 
-def read_online(settings: Settings, service: str, users: Sequence[str]) -> list[UserState]:
-    """States of `users`, in their order; an unknown user's history is empty.
+class Store(Protocol):
+    """Where histories come from."""
 
-    Imports Feast on the first call.
-    """
-    from aisle import features
+    def read(self, service: str, users: Sequence[str]) -> list[UserState]:
+        """States of `users`, in their order; an unknown user's history is empty."""
+        ...
 
-    return from_frame(features.online(settings, service, [{"user_id": user} for user in users]))
+    def check(self, service: str) -> None:
+        """Raises FeatureMismatch where the service cannot be filled; another error where nobody answers."""
+        ...
 
 
-def check_service(settings: Settings, service: str) -> None:
-    """Raises FeatureMismatch where the catalogue has no such service, or it lacks a column of a state."""
-    from aisle import features
+class OnlineStore:
+    """The Feast online store. The first call imports Feast."""
 
-    features.require(settings, service, ("item_ids", "event_types", "event_times", "quantities"))
+    def __init__(self, settings: Settings):
+        self.settings = settings
+
+    def _frame(self, service: str, users: Sequence[str]) -> pd.DataFrame:
+        from aisle import features
+
+        return pd.DataFrame(features.online(self.settings, service, [{"user_id": user} for user in users]))
+
+    def read(self, service: str, users: Sequence[str]) -> list[UserState]:
+        return from_frame(self._frame(service, users))
+
+    def check(self, service: str) -> None:
+        try:
+            found = self._frame(service, ["check: no such user"])
+        except NotThere as error:
+            raise FeatureMismatch(f"feature service {service!r} cannot be filled: {error}") from None
+        missing = [name for name in COLUMNS if name not in found]
+        if missing:
+            raise FeatureMismatch(
+                f"feature service {service!r} lacks {', '.join(missing)}: "
+                "`aisle run features.feast` publishes it, or train a model on the service there is"
+            )
 
 
 class Unavailable(Exception):
@@ -53,15 +80,19 @@ class Unavailable(Exception):
 
 
 class Histories:
-    """The online store as the request path sees it. `observe` is told the seconds of every read."""
+    """The online store as the request path sees it.
+
+    observe: told the seconds of every read. service: until a released model names one (`follow`).
+    """
 
     def __init__(
         self,
         settings: Settings,
-        service: str = "retrieval_v1",
+        store: Store,
         observe: Callable[[float], object] = lambda _: None,
+        service: str = "retrieval_v1",
     ):
-        self.settings, self.service, self.observe = settings, service, observe
+        self.settings, self.store, self.observe, self.service = settings, store, observe, service
         self.state = "opening"
         self.settled = threading.Event()
         self._waiting: queue.Queue[tuple[str, Future] | None] = queue.Queue(WAITING)
@@ -115,7 +146,7 @@ class Histories:
 
     def _open(self) -> bool:
         try:
-            read_online(self.settings, self.service, ["warm up: no such user"])
+            self.store.read(self.service, ["warm up: no such user"])
         except Exception as error:  # whatever the store's client raises: it is down until it answers
             if self.state != "down":
                 log.warning("the online store does not answer: %s: %s", type(error).__name__, error)
@@ -143,7 +174,7 @@ class Histories:
     def _answer(self, wanted: dict[str, list[Future]]) -> None:
         started = time.monotonic()
         try:
-            states = read_online(self.settings, self.service, list(wanted))
+            states = self.store.read(self.service, list(wanted))
         except Exception as error:  # the store went away: those who wait are told, and it is opened anew
             log.warning("reading the online store failed: %s: %s", type(error).__name__, error)
             self.state = "down"

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
-from engine.recommender import Recommender
-
 from aisle.errors import AisleError, BundleRejected, ServiceFailed
+from engine.recommender import Recommender
 from serving import release
 from serving.release import Pointer
 
@@ -45,8 +43,10 @@ def load(pointer: Pointer) -> Recommender:
             f"it was changed after its smoke check; `aisle promote {pointer.version}` stages it again"
         )
     recommender = Recommender.load(bundle)
-    answer = recommender.popular(None, 1)
-    if not answer or not np.isfinite(answer[0].score):
+    faults = recommender.faults()
+    if faults:
+        raise BundleRejected(f"{bundle}: {'; '.join(faults)}; release another version")
+    if not recommender.popular(None, 1):
         raise BundleRejected(
             f"{bundle} loads but has nothing popular to answer with; release another version"
         )

@@ -11,15 +11,17 @@ from dataclasses import replace
 from aisle.errors import AisleError, GateBlocked, NotThere
 from aisle.settings import Settings
 from aisle.stages import StepContext
-from serving import change, probe, release
+from serving import change, live, probe, release
 from serving.release import Pointer
+
+UNSEEN = "not looked at"
 
 
 def run(settings: Settings, context: StepContext) -> dict:
     """Releases the version that `publish.stage` staged (or params['version']).
 
-    Returns {"version", "previous", "api": "serving" | "not running", "decision_id"}. Raises GateBlocked,
-    RaceLost, ServiceFailed (the pointer is back by then).
+    Returns {"version", "previous", "api": "serving" | "not running", "record_id": of the promotion,
+    "decision_id": of the gate}. Raises GateBlocked, RaceLost, ServiceFailed (the pointer is back by then).
     """
     from aisle.registry import Registry
     from serving import stage
@@ -28,15 +30,11 @@ def run(settings: Settings, context: StepContext) -> dict:
     version = context.params.get("version") or upstream.get("version")
     if not version:
         raise NotThere('which version? run publish.stage first, or give --params \'{"version": "4"}\'')
-    stage.require_pass(Registry(settings), str(version))
+    decision_id = stage.require_pass(Registry(settings), str(version))
     seen = upstream["seen"] if str(upstream.get("version")) == str(version) else UNSEEN
-    decided_by = str(context.params.get("decided_by") or f"publish:{context.run_id}")
-    return _promote(
-        settings, str(version), "promote", decided_by, str(context.params.get("reason") or ""), seen
-    )
-
-
-UNSEEN = "not looked at"
+    decided_by = f"publish:{context.run_id}"
+    done = _promote(settings, str(version), "promote", decided_by, "", seen)
+    return {**done, "decision_id": decision_id}
 
 
 def _promote(
@@ -54,6 +52,7 @@ def _promote(
                 f"version {version} is not staged, or was changed since: "
                 f"""`aisle run publish --params '{{"version": "{version}"}}'`"""
             )
+        live.load(staged)  # every file against its sum once more: approval may have taken days
         served = held.version if held else None
         to = replace(staged, previous=served)
         api = probe.api_url()
@@ -67,7 +66,7 @@ def _already(settings: Settings, held: Pointer, resumed: change.Change | None) -
 
     registry = Registry(settings)
     named = registry.by_alias(CHAMPION)
-    if named is None or named.version != held.version:
+    if named is None or str(named.version) != held.version:
         registry.move_alias(CHAMPION, held.version, named.version if named else None)
     return {
         "version": held.version,
@@ -97,7 +96,7 @@ def promote(settings: Settings, version: str, override: str | None = None) -> st
             "--override needs a reason, which is recorded: --override 'holiday stock must show today'"
         )
     registry = Registry(settings)
-    version = registry.version(version).version
+    version = str(registry.version(version).version)
     if override is None:
         stage.require_pass(registry, version)
     stage.stage(settings, registry, version)
@@ -108,7 +107,7 @@ def promote(settings: Settings, version: str, override: str | None = None) -> st
             "; its release was completed" if done["resumed"] else ""
         )
     before = f", before it {done['previous']}" if done["previous"] else ""
-    return f"version {version} is released{before}; API: {done['api']}; decision {done['decision_id']}"
+    return f"version {version} is released{before}; API: {done['api']}; decision {done['record_id']}"
 
 
 def _target(held: Pointer) -> Pointer:
@@ -156,4 +155,4 @@ def _complete_rollback(settings: Settings, begun: change.Change, api: str | None
         raise
     except Exception as error:  # MLflow's and its database's errors share no base; serving needs neither
         return f"{text}; MLflow did not answer ({error}), its aliases follow with the next publish"
-    return f"{text}; API: {done['api']}; decision {done['decision_id']}"
+    return f"{text}; API: {done['api']}; decision {done['record_id']}"

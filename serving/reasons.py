@@ -7,21 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.recommender import Recommender
-
 from serving.schemas import Reason
 
 
-def of(recommender: Recommender, reason: dict[str, Any]) -> Reason:
+def of(reason: dict[str, Any]) -> Reason:
     """The engine's reason with its words. `evidence` keys are those of engine.sources."""
     evidence = reason.get("evidence") or {}
     parts = {str(source): round(float(part), 4) for source, part in (reason.get("parts") or {}).items()}
-    return Reason(
-        source=str(reason["source"]), evidence=evidence, parts=parts, text=words(recommender, evidence)
-    )
+    return Reason(source=str(reason["source"]), evidence=evidence, parts=parts, text=words(evidence))
 
 
-def words(recommender: Recommender, evidence: dict[str, Any]) -> str:
+def words(evidence: dict[str, Any]) -> str:
     """One line for a shopper.
 
     times, days_ago: of their own purchases. item_id, title: what was bought with it. popular_in: a country.
@@ -29,9 +25,7 @@ def words(recommender: Recommender, evidence: dict[str, Any]) -> str:
     if "times" in evidence:
         return _again(int(evidence["times"]), evidence.get("days_ago"))
     if evidence.get("item_id"):
-        return (
-            f"Bought together with {evidence.get('title') or _title(recommender, str(evidence['item_id']))}"
-        )
+        return f"Customers who bought {evidence.get('title') or evidence['item_id']} bought it too"
     if evidence.get("popular_in"):
         return f"Popular in {evidence['popular_in']}"
     if evidence.get("taste"):
@@ -45,10 +39,3 @@ def _again(times: int, days_ago: float | None) -> str:
         return f"You bought it {often}"
     when = "today" if days_ago < 1 else f"{days_ago:.0f} day{'s' if round(days_ago) != 1 else ''} ago"
     return f"You bought it {often}, last {when}"
-
-
-def _title(recommender: Recommender, item_id: str) -> str:
-    try:
-        return str(recommender.item(item_id).get("title") or item_id)
-    except KeyError:
-        return item_id

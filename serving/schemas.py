@@ -17,8 +17,9 @@ ITEM_EXAMPLE = {
     "score": 0.83,
     "reason": {
         "source": "item_item",
-        "evidence": ["22697"],
-        "text": "Often bought with GREEN REGENCY TEACUP AND SAUCER",
+        "evidence": {"item_id": "22697", "title": "GREEN REGENCY TEACUP AND SAUCER"},
+        "parts": {"item_item": 0.83},
+        "text": "Customers who bought GREEN REGENCY TEACUP AND SAUCER bought it too",
     },
 }
 

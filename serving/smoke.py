@@ -17,10 +17,10 @@ import psutil
 
 from aisle import settings as settings_module
 from aisle.errors import AisleError
-from aisle.settings import Settings
 from engine.recommender import Recommended, Recommender
 from engine.state import UserState
-from serving import answers, features, release
+from serving import answers, release
+from serving.features import OnlineStore, Store
 
 NOBODY = "smoke check: no such user"
 
@@ -75,17 +75,18 @@ class Smoke:
             self.faults.append(f"{what}: the unknown item {item!r}")
 
 
-def check(settings: Settings, bundle: Path, plan: dict) -> dict:
-    """Everything that the plan asks. Raises BundleRejected, FeatureMismatch."""
+def check(store: Store, bundle: Path, plan: dict) -> dict:
+    """Everything that the plan asks, with histories from `store`. Raises BundleRejected, FeatureMismatch."""
     started = time.perf_counter()
     if release.digest(bundle) != plan["digest"]:
         raise AisleError(f"{bundle} is not the bundle that the plan was made for")
     recommender = Recommender.load(bundle)
     loaded = time.perf_counter() - started
     service = recommender.recipe.feature_service
-    features.check_service(settings, service)
-    states = features.read_online(settings, service, plan["users"]) if plan["users"] else []
+    store.check(service)
+    states = store.read(service, plan["users"]) if plan["users"] else []
     smoke = Smoke(recommender, plan["k"], plan["deleted"])
+    smoke.faults += recommender.faults()
     _known_users(smoke, states)
     for country in (None, *plan["countries"]):
         smoke.ask(UserState(NOBODY, country))
@@ -120,7 +121,7 @@ def _known_users(smoke: Smoke, states: list[UserState]) -> None:
 def main() -> None:
     plan = json.load(sys.stdin)
     try:
-        found = check(settings_module.load(), Path(sys.argv[1]), plan)
+        found = check(OnlineStore(settings_module.load()), Path(sys.argv[1]), plan)
     except AisleError as error:
         found = {"verdict": "failed", "faults": [f"{type(error).__name__}: {error}"]}
     print(json.dumps(found))

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aisle import decisions
 from aisle.errors import BundleRejected, GateBlocked, NotThere
 from aisle.lake import project_root
 from aisle.settings import Settings
@@ -27,7 +28,8 @@ SMOKE_SECONDS = 300
 def run(settings: Settings, context: StepContext) -> dict:
     """Stages params['version'], else what training handed on, else the version behind alias `challenger`.
 
-    Returns {"version", "path", "digest", "seen": version served now, "smoke": {...}}. Idempotent.
+    Returns {"version", "path", "digest", "seen": version served now, "smoke", "decision_id": the gate's,
+    "mlflow_run"}. Idempotent.
     Raises GateBlocked, NotThere, BundleRejected, FeatureMismatch.
     """
     from aisle.registry import Registry
@@ -36,7 +38,7 @@ def run(settings: Settings, context: StepContext) -> dict:
     with release.lock():
         change.resume(settings)
     version = choose(registry, context)
-    require_pass(registry, version)
+    decision_id = require_pass(registry, version)
     smoke = stage(settings, registry, version)
     held, staged = release.current(), release.staged(version)
     return {
@@ -45,6 +47,8 @@ def run(settings: Settings, context: StepContext) -> dict:
         "digest": staged.digest,
         "seen": held.version if held else None,
         "smoke": smoke,
+        "decision_id": decision_id,
+        "mlflow_run": registry.version(version).run_id,
     }
 
 
@@ -56,7 +60,7 @@ def choose(registry: Registry, context: StepContext) -> str:
     refit = (upstream.get("train.refit") or {}).get("version")
     asked = context.params.get("version") or refit
     if asked:
-        return registry.version(str(asked)).version
+        return str(registry.version(str(asked)).version)
     named = registry.by_alias(CHALLENGER)
     if named is None:
         raise NotThere(
@@ -64,13 +68,14 @@ def choose(registry: Registry, context: StepContext) -> str:
             'or name one with --params \'{"version": "4"}\''
         )
     refits = [each for each in registry.versions() if each.tags.get("refit_of") == str(named.version)]
-    return refits[0].version if refits else named.version
+    return str(refits[0].version if refits else named.version)
 
 
-def require_pass(registry: Registry, version: str) -> None:
+def require_pass(registry: Registry, version: str) -> str:
     """Raises GateBlocked unless the version, or the gated version that it refits, carries `decision: passed`.
 
     A refit that was judged itself (parity) must not have been refused, and nothing barred is let through.
+    Returns the id of the gate's decision.
     """
     found = registry.version(version)
     barred = found.tags.get("barred") or release.barred(version)
@@ -79,21 +84,28 @@ def require_pass(registry: Registry, version: str) -> None:
             f"version {version} is barred ({barred}); "
             f"`aisle promote {version} --override REASON` releases it all the same"
         )
-    own = found.tags.get("decision")
-    gated = _gated(registry, found)
-    if gated is found and own == "passed":
-        return
-    if gated is not found and gated.tags.get("decision") == "passed" and own in (None, "passed"):
-        return
-    of = (
-        ""
-        if gated is found
-        else f", gated as version {gated.version}: {gated.tags.get('decision') or 'none'}"
-    )
-    raise GateBlocked(
-        f"version {version} has not passed the gate (decision: {own or 'none'}{of}); see `aisle decisions`. "
-        f"`aisle promote {version} --override REASON` releases it all the same, and is recorded"
-    )
+    own, gated = found.tags.get("decision"), _gated(registry, found)
+    judged = gated.tags.get("decision")
+    if judged != "passed" or own not in (None, "passed"):
+        of = "" if gated is found else f", gated as version {gated.version}: {judged or 'none'}"
+        raise GateBlocked(
+            f"version {version} has not passed the gate (decision: {own or 'none'}{of}); see `aisle decisions`. "
+            f"`aisle promote {version} --override REASON` releases it all the same, and is recorded"
+        )
+    return _on_record(gated)
+
+
+def _on_record(gated: ModelVersion) -> str:
+    """The id of the gate's record. A tag alone, which anybody can set in MLflow, is no pass."""
+    decision_id = gated.tags.get("decision_id")
+    found = decisions.read(decision_id) if decision_id else {}
+    told = (found.get("kind"), found.get("verdict"), found.get("challenger"))
+    if told != ("gate", "passed", str(gated.version)):
+        raise GateBlocked(
+            f"version {gated.version} is tagged as passed, but its decision {decision_id or '(none)'} does not say "
+            f'so: run `aisle run train.gate --params \'{{"version": "{gated.version}"}}\'`'
+        )
+    return found["decision_id"]
 
 
 def _gated(registry: Registry, found: ModelVersion) -> ModelVersion:

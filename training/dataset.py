@@ -107,7 +107,9 @@ def build(settings: Settings, cuts: Cuts, version: int) -> dict[str, pd.DataFram
     frames = {"examples": labels.merge(features, on=keys, how="left", validate="one_to_one")}
     for name, cut in cuts.items():
         here = users[users["event_timestamp"].eq(cut)]
-        frames[f"histories_{name}"] = here.merge(features, on=keys, how="left").drop(columns="event_timestamp")
+        frames[f"histories_{name}"] = here.merge(features, on=keys, how="left").drop(
+            columns="event_timestamp"
+        )
         frames[f"items_{name}"] = items[items["event_timestamp"].eq(cut)].drop(columns="event_timestamp")
     return frames | {
         "truth_validation": truth(bought, cuts.V, cuts.T),
@@ -126,16 +128,29 @@ def require_span(bought: pd.DataFrame, cuts: Cuts) -> None:
         )
     for name, since, until in (("validation", cuts.V, cuts.T), ("test", cuts.T, cuts.A)):
         if not bought["event_time"].between(since, until, inclusive="left").any():
-            raise TooLittleData(f"no purchase between {since:%Y-%m-%d} and {until:%Y-%m-%d}, the {name} days: import them, or give another as_of")
+            raise TooLittleData(
+                f"no purchase between {since:%Y-%m-%d} and {until:%Y-%m-%d}, the {name} days: import them, or give another as_of"
+            )
 
 
 def labelled(bought: pd.DataFrame, cuts: Cuts) -> pd.DataFrame:
     """One row per user and purchase day: user_id, event_timestamp (midnight), label_items (distinct, sorted), split."""
     days = bought.assign(event_timestamp=bought["event_time"].dt.floor("D"))
-    distinct = days[["user_id", "event_timestamp", "item_id"]].drop_duplicates().sort_values(["user_id", "event_timestamp", "item_id"])
-    rows = distinct.groupby(["user_id", "event_timestamp"], sort=True)["item_id"].agg(list).rename("label_items").reset_index()
+    distinct = (
+        days[["user_id", "event_timestamp", "item_id"]]
+        .drop_duplicates()
+        .sort_values(["user_id", "event_timestamp", "item_id"])
+    )
+    rows = (
+        distinct.groupby(["user_id", "event_timestamp"], sort=True)["item_id"]
+        .agg(list)
+        .rename("label_items")
+        .reset_index()
+    )
     moment = rows["event_timestamp"]
-    rows["split"] = moment.lt(cuts.V).map({True: "train", False: "validation"}).mask(moment.ge(cuts.T), "test")
+    rows["split"] = (
+        moment.lt(cuts.V).map({True: "train", False: "validation"}).mask(moment.ge(cuts.T), "test")
+    )
     return rows
 
 
@@ -148,7 +163,10 @@ def truth(bought: pd.DataFrame, since: datetime, until: datetime) -> pd.DataFram
 def _at_cuts(events: pd.DataFrame, key: str, cuts: Cuts) -> pd.DataFrame:
     """(key, event_timestamp): whoever has an event before a cut, at that cut."""
     first = events.groupby(key)["event_time"].min()
-    parts = [pd.DataFrame({key: first.index[first < cut], "event_timestamp": pd.Timestamp(cut)}) for _, cut in cuts.items()]
+    parts = [
+        pd.DataFrame({key: first.index[first < cut], "event_timestamp": pd.Timestamp(cut)})
+        for _, cut in cuts.items()
+    ]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -158,7 +176,9 @@ def _features(settings: Settings, rows: pd.DataFrame, key: str, service: str) ->
 
     wanted = rows[[key, "event_timestamp"]].drop_duplicates().reset_index(drop=True)
     found = historical(settings, wanted, service)
-    found["event_timestamp"] = pd.to_datetime(found["event_timestamp"], utc=True).astype(wanted["event_timestamp"].dtype)
+    found["event_timestamp"] = pd.to_datetime(found["event_timestamp"], utc=True).astype(
+        wanted["event_timestamp"].dtype
+    )
     return found.sort_values([key, "event_timestamp"]).reset_index(drop=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from training.vocabulary import Pairs, Queries
 EXAMPLES_PER_EPOCH = 60_000  # drawn anew each epoch; a large shop is sampled, a small one is read whole
 GROUP = 4  # items per query in a batch: reading a history costs more than an item, so one reading serves four
 PATIENCE = 2  # epochs without a better validation before training stops
-Judge = Callable[[TwoTower], dict[str, float]]
+Judging = Callable[[TwoTower], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,9 @@ class Learned:
 
 
 @tf.function(reduce_retracing=True)
-def _epoch(model: TwoTower, places: tf.Tensor, histories: tuple[tf.Tensor, ...], pairs: tuple[tf.Tensor, ...]) -> tf.Tensor:
+def _epoch(
+    model: TwoTower, places: tf.Tensor, histories: tuple[tf.Tensor, ...], pairs: tuple[tf.Tensor, ...]
+) -> tf.Tensor:
     """Mean loss over the steps of an epoch. places: (steps, queries, GROUP) of `pairs` (query, item, share of draws)."""
     which, item, share = pairs
     total = tf.constant(0.0)
@@ -43,7 +45,9 @@ def _epoch(model: TwoTower, places: tf.Tensor, histories: tuple[tf.Tensor, ...],
     return total / tf.cast(tf.shape(places)[0], tf.float32)
 
 
-def _tensors(model: TwoTower, queries: Queries, pairs: Pairs) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
+def _tensors(
+    model: TwoTower, queries: Queries, pairs: Pairs
+) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
     drawn = np.bincount(pairs.item, weights=pairs.weight, minlength=len(model.vocabulary.items) + 1)
     share = (drawn / pairs.weight.sum()).astype(np.float32)
     histories = (queries.items, queries.weights, queries.countries, queries.log_count)
@@ -61,7 +65,9 @@ def _drawn(pairs: Pairs, batch: int, random: np.random.Generator) -> np.ndarray:
     first = np.searchsorted(pairs.query, pairs.query[leaders])
     size = np.searchsorted(pairs.query, pairs.query[leaders], side="right") - first
     others = first[:, None] + (random.random((len(leaders), GROUP - 1)) * size[:, None]).astype(np.int64)
-    return np.concatenate([leaders[:, None], others], axis=1).reshape(-1, batch // GROUP, GROUP).astype(np.int32)
+    return (
+        np.concatenate([leaders[:, None], others], axis=1).reshape(-1, batch // GROUP, GROUP).astype(np.int32)
+    )
 
 
 def learn(
@@ -72,7 +78,7 @@ def learn(
     epochs: int,
     learning_rate: float,
     seed: int,
-    judge: Judge | None = None,
+    judge: Judging | None = None,
     by: str = "ndcg@10",
 ) -> Learned:
     """Trains in place. With a judge, stops when `by` stops rising and keeps the best epoch's weights."""
@@ -86,7 +92,12 @@ def learn(
         started = time.perf_counter()
         places = _drawn(pairs, batch, random)
         loss = float(_epoch(model, tf.constant(places), *tensors))
-        row = {"epoch": epoch, "loss": loss, "examples": places.size, "seconds": time.perf_counter() - started}
+        row = {
+            "epoch": epoch,
+            "loss": loss,
+            "examples": places.size,
+            "seconds": time.perf_counter() - started,
+        }
         rows.append({**row, **(judge(model) if judge else {})})
         if judge is None or kept == 0 or rows[-1][by] > rows[kept - 1][by]:
             best, kept = saved(model) if judge else None, epoch

@@ -5,20 +5,19 @@ Continuing on the newest days costs a tenth of training anew, and in a shop with
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from aisle.errors import BadModel
 from aisle.settings import Training
-from engine import metrics
 from engine.towers import TowerExport
 from training.dataset import Dataset
+from training.judge import Judge
 from training.tower_training import Learned, learn
 from training.two_tower import TwoTower, exported, restore, saved, seeded, tf, vocabulary_of
 from training.vocabulary import Queries, Vocabulary, item_inputs, pairs, queries
@@ -45,7 +44,7 @@ def fit(dataset: Dataset, settings: Training, progress: Callable[[str], None] = 
     vocabulary = Vocabulary.of(items["item_id"], examples["country"])
     model = TwoTower(vocabulary, item_inputs(vocabulary, items), settings)
     cuts = dataset.cuts
-    judge = judged(dataset, vocabulary, settings)
+    judge = judging(Judge.of(dataset, settings), dataset, vocabulary, settings)
     rate = settings.learning_rate
     at_V = _learn(model, examples, None, cuts.V, epochs=settings.epochs, rate=rate, judge=judge)
     for row in at_V.epochs:
@@ -59,6 +58,7 @@ def continued(
 ) -> Tower:
     """Saved weights, continued on the labels from `since` up to the cut named `cut` ("T" | "A"); new items get rows."""
     examples, items = dataset.frame("examples"), dataset.frame(f"items_{cut}")
+    settings = settings.model_copy(update={"dimension": weights["item_table"].shape[1]})
     seeded(settings.seed)
     vocabulary = vocabulary_of(weights).grown(items["item_id"], examples["country"])
     model = TwoTower(vocabulary, item_inputs(vocabulary, items), settings)
@@ -66,24 +66,44 @@ def continued(
     return _continued(model, examples, (since, getattr(dataset.cuts, cut)), _ids(items))
 
 
-def _continued(model: TwoTower, examples: pd.DataFrame, window: tuple[datetime, datetime], ids: list[str]) -> Tower:
+def _continued(
+    model: TwoTower, examples: pd.DataFrame, window: tuple[datetime, datetime], ids: list[str]
+) -> Tower:
     rate = model.settings.learning_rate * WARM_RATE
     learned = _learn(model, examples, *window, epochs=WARM_EPOCHS, rate=rate)
     return Tower(exported(model, ids), saved(model), learned)
 
 
 def _learn(
-    model: TwoTower, examples: pd.DataFrame, since: datetime | None, until: datetime, *, epochs: int, rate: float, judge=None
+    model: TwoTower,
+    examples: pd.DataFrame,
+    since: datetime | None,
+    until: datetime,
+    *,
+    epochs: int,
+    rate: float,
+    judge=None,
 ) -> Learned:
     """Learns the labels of [since, until)."""
     moments = examples["event_timestamp"]
     chosen = moments.lt(until) if since is None else moments.ge(since) & moments.lt(until)
     rows = examples[chosen].reset_index(drop=True)
-    asked = queries(model.vocabulary, rows, list(pd.DatetimeIndex(rows["event_timestamp"]).to_pydatetime()), model.settings)
+    if rows.empty:
+        return Learned([], 0)
+    asked = queries(
+        model.vocabulary,
+        rows,
+        list(pd.DatetimeIndex(rows["event_timestamp"]).to_pydatetime()),
+        model.settings,
+    )
     wanted = pairs(model.vocabulary, rows, LABEL_HALF_LIFE_DAYS)
     seed = model.settings.seed
-    learned = learn(model, asked, wanted, epochs=epochs, learning_rate=rate, seed=seed, judge=judge, by=JUDGED_BY)
-    bad = [name for name, each in saved(model).items() if each.dtype.kind == "f" and not np.isfinite(each).all()]
+    learned = learn(
+        model, asked, wanted, epochs=epochs, learning_rate=rate, seed=seed, judge=judge, by=JUDGED_BY
+    )
+    bad = [
+        name for name, each in saved(model).items() if each.dtype.kind == "f" and not np.isfinite(each).all()
+    ]
     if bad:
         raise BadModel(
             f"the two-tower's {', '.join(bad)} are not finite after {len(learned.epochs)} epochs; "
@@ -92,55 +112,22 @@ def _learn(
     return learned
 
 
-def judged(dataset: Dataset, vocabulary: Vocabulary, settings: Training) -> Callable[[TwoTower], dict[str, float]]:
-    """A judge for `learn`: full ranking over the catalogue at V, for a seeded sample of validation users."""
-    truth = dataset.frame("truth_validation")
-    items = dataset.frame("items_V")
-    ids = items.loc[~items["deleted"].fillna(False).astype(bool), "item_id"]
-    users = dataset.frame("histories_V").merge(truth[["user_id"]].drop_duplicates(), on="user_id")
-    users = users.sample(min(settings.blend_users, len(users)), random_state=settings.seed).sort_values("user_id")
-    users = users.reset_index(drop=True)
-    rows = vocabulary.item_rows(ids)
-    relevant = _matrix(users["user_id"], pd.Index(ids), truth)
-    had = _matrix(users["user_id"], pd.Index(ids), users[["user_id", "item_ids"]].explode("item_ids").set_axis(["user_id", "item_id"], axis=1))
-    new = (relevant - relevant.multiply(had)).tocsr()
-    new.eliminate_zeros()
-    asked = queries(vocabulary, users, dataset.cuts.V, settings)
-
-    def judge(model: TwoTower) -> dict[str, float]:
-        scores = ranked(model, asked, rows)
-        found = _means(scores, relevant)
-        return found | {f"new_{name}": value for name, value in _means(np.where(had.toarray() > 0, -np.inf, scores), new).items()}
-
-    return judge
+def judging(
+    judge: Judge, dataset: Dataset, vocabulary: Vocabulary, settings: Training
+) -> Callable[[TwoTower], Mapping[str, float]]:
+    """`judge` for `learn`: what the judge's users are asked, looked up once."""
+    asked = queries(vocabulary, judge.users, dataset.cuts.V, settings)
+    rows = vocabulary.item_rows(judge.item_ids)
+    return lambda model: judge.figures(ranked(model, asked, rows))
 
 
 def ranked(model: TwoTower, asked: Queries, rows: np.ndarray) -> np.ndarray:
     """(n_queries, n_items) scores of the items at `rows`."""
     features = model.item_features()
-    arrays = tuple(tf.constant(each) for each in (asked.items, asked.weights, asked.countries, asked.log_count))
+    arrays = tuple(
+        tf.constant(each) for each in (asked.items, asked.weights, asked.countries, asked.log_count)
+    )
     return model.queries(arrays, features).numpy() @ model.candidates(tf.constant(rows), features).numpy().T
-
-
-def _means(scores: np.ndarray, relevant: sparse.csr_array) -> dict[str, float]:
-    counts = np.diff(relevant.indptr)
-    there = counts > 0
-    if not there.any():
-        return {"ndcg@10": 0.0, "recall@20": 0.0}
-    hits = metrics.hits_of(metrics.top_k(scores[there], 20), relevant[np.flatnonzero(there)])
-    return {
-        "ndcg@10": float(metrics.ndcg(hits, counts[there], 10).mean()),
-        "recall@20": float(metrics.recall(hits, counts[there], 20).mean()),
-    }
-
-
-def _matrix(users: pd.Series, ids: pd.Index, rows: pd.DataFrame) -> sparse.csr_array:
-    """(users, items) 1 where `rows` has the (user_id, item_id)."""
-    at = pd.Index(users).get_indexer(rows["user_id"]), ids.get_indexer(rows["item_id"])
-    there = (at[0] >= 0) & (at[1] >= 0)
-    found = sparse.coo_array((np.ones(there.sum()), (at[0][there], at[1][there])), shape=(len(users), len(ids))).tocsr()
-    found.data[:] = 1.0
-    return found
 
 
 def _ids(items: pd.DataFrame) -> list[str]:

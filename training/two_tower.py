@@ -27,7 +27,9 @@ from training.vocabulary import CATEGORY_BUCKETS, WORD_BUCKETS, ItemInputs, Voca
 HIDDEN = 128
 COUNTRY_SIZE = 8
 TEMPERATURE = 0.1
-ID_DROPOUT = 0.1  # share of candidates shown without their id, so that an item nobody bought yet gets a vector
+ID_DROPOUT = (
+    0.1  # share of candidates shown without their id, so that an item nobody bought yet gets a vector
+)
 
 
 def seeded(seed: int) -> None:
@@ -56,6 +58,7 @@ class TwoTower(tfrs.Model):
         self.categories = _means(inputs.categories, CATEGORY_BUCKETS)
         self.log_price = tf.constant(inputs.log_price[:, None])
         self.compile(optimizer=tf.keras.optimizers.Adam(settings.learning_rate))
+        self.optimizer.build(self.trainable_variables)  # a graph must not make variables of its own
 
     def _table(self, name: str, rows: int, size: int, zero: bool = False) -> tf.Variable:
         start = tf.zeros((rows, size)) if zero else tf.random.normal((rows, size), stddev=0.05)
@@ -122,13 +125,21 @@ def _mlp(name: str, width: int, size: int) -> tf.keras.Sequential:
 def saved(model: TwoTower) -> dict[str, np.ndarray]:
     """Weights and vocabulary by name, for `np.savez`: plain arrays, no pickle."""
     tables = {each.name.split(":")[0]: each.numpy() for each in _tables(model)}
-    dense = {f"{tower.name}/{i}": each for tower in _towers(model) for i, each in enumerate(tower.get_weights())}
+    dense = {
+        f"{tower.name}/{i}": each for tower in _towers(model) for i, each in enumerate(tower.get_weights())
+    }
     names = {"items": model.vocabulary.items, "countries": model.vocabulary.countries}
-    return {**tables, **dense, **{f"names/{key}": np.array(list(each), dtype=str) for key, each in names.items()}}
+    return {
+        **tables,
+        **dense,
+        **{f"names/{key}": np.array(list(each), dtype=str) for key, each in names.items()},
+    }
 
 
 def vocabulary_of(weights: dict[str, np.ndarray]) -> Vocabulary:
-    return Vocabulary(*(pd.Index(weights[f"names/{key}"].tolist(), dtype=object) for key in ("items", "countries")))
+    return Vocabulary(
+        *(pd.Index(weights[f"names/{key}"].tolist(), dtype=object) for key in ("items", "countries"))
+    )
 
 
 def restore(model: TwoTower, weights: dict[str, np.ndarray]) -> None:
@@ -141,7 +152,13 @@ def restore(model: TwoTower, weights: dict[str, np.ndarray]) -> None:
 
 
 def _tables(model: TwoTower) -> list[tf.Variable]:
-    return [model.item_table, model.history_table, model.country_table, model.word_table, model.category_table]
+    return [
+        model.item_table,
+        model.history_table,
+        model.country_table,
+        model.word_table,
+        model.category_table,
+    ]
 
 
 def _towers(model: TwoTower) -> list[tf.keras.Sequential]:

@@ -85,7 +85,9 @@ def item_inputs(vocabulary: Vocabulary, items: pd.DataFrame) -> ItemInputs:
         [_bucket(word, WORD_BUCKETS) for word in (*_WORD.findall(title.lower()), *filter(None, [brand]))]
         for title, brand in zip(titles, brands, strict=True)
     ]
-    paths = [list(path) if isinstance(path, (list, tuple, np.ndarray)) else [] for path in ordered["categories"]]
+    paths = [
+        list(path) if isinstance(path, (list, tuple, np.ndarray)) else [] for path in ordered["categories"]
+    ]
     categories = [[_bucket(str(name), CATEGORY_BUCKETS) for name in path] for path in paths]
     price = np.nan_to_num(np.log1p(ordered["price"].astype(float).clip(lower=0).to_numpy()))
     return ItemInputs(
@@ -112,7 +114,9 @@ class Queries:
         return len(self.items)
 
     def take(self, places: np.ndarray) -> Queries:
-        return Queries(self.items[places], self.weights[places], self.countries[places], self.log_count[places])
+        return Queries(
+            self.items[places], self.weights[places], self.countries[places], self.log_count[places]
+        )
 
 
 def queries(vocabulary: Vocabulary, histories: pd.DataFrame, moments: Moments, settings: Training) -> Queries:
@@ -160,6 +164,8 @@ def pairs(vocabulary: Vocabulary, examples: pd.DataFrame, half_life_days: float)
     """
     exploded = examples["label_items"].reset_index(drop=True).explode().dropna()
     rows, owner = vocabulary.item_rows(exploded), exploded.index.to_numpy(np.int32)
-    age = (examples["event_timestamp"].max() - examples["event_timestamp"]).dt.total_seconds().to_numpy() / DAY
+    age = (
+        examples["event_timestamp"].max() - examples["event_timestamp"]
+    ).dt.total_seconds().to_numpy() / DAY
     known = rows > 0
     return Pairs(owner[known], rows[known], 0.5 ** (age[owner[known]] / half_life_days))

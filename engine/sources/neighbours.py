@@ -10,8 +10,7 @@ from engine.sources.base import Arrays
 
 
 def keep_largest(weights: np.ndarray, n: int) -> sparse.csr_array:
-    """The `n` largest absolute values of each column of (i, i) as CSR float32; more where values tie at the
-    edge.
+    """The `n` largest absolute values of each column as CSR float32; more where values tie at the edge.
 
     A column is what speaks for one item, so every item keeps its best evidence.
     """

@@ -26,9 +26,7 @@ class Popularity:
 
     @classmethod
     def fit(cls, events: Events, catalogue: Catalogue, days: float = 30.0, prior: float = 50.0) -> Popularity:
-        """`n_buyers_30d` of the catalogue says what is popular; `n_buyers` breaks its ties and fills a
-        quiet month.
-        """
+        """`n_buyers_30d` says what is popular; `n_buyers` breaks its ties and fills a quiet month."""
         recent, ever = catalogue.numbers("n_buyers_30d"), catalogue.numbers("n_buyers")
         overall = recent / max(recent.max(initial=0.0), 1.0) + 1e-3 * ever / max(ever.max(initial=0.0), 1.0)
         bought = events.counts((events.weight > 0) & (events.age <= days), clip=True)

@@ -35,8 +35,9 @@ class TwoTower:
         return self.export.item_vectors[self.rows] * (self.rows >= 0)[:, None]
 
     def scores(self, events: Events) -> np.ndarray:
-        found = user_vectors(self.export, events.states, events.now) @ self.vectors.T
-        found[:, self.rows < 0] = -1.0
+        users = user_vectors(self.export, events.states, events.now)
+        found = users @ self.vectors.T
+        found[:, self.rows < 0] = np.where(np.isfinite(users).all(axis=1, keepdims=True), -1.0, np.nan)
         return found.astype(np.float32, copy=False)
 
     def evidence(self, events: Events, item: int) -> dict | None:

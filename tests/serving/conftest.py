@@ -1,18 +1,29 @@
-"""A tiny shop: bundles fitted by the engine on it, staged as releases, and its histories in a real online store."""
+"""A tiny shop: bundles fitted by the engine on it, staged as releases, histories in a real online store."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
+import uvicorn
 
+from aisle import settings as settings_module
+from aisle.errors import FeatureMismatch
+from aisle.settings import Settings
 from engine.recommender import Recipe, Recommender
+from engine.state import UserState, from_frame
 from serving import release
+from serving.app import create_app, listen
+from serving.features import Store
 from serving.release import Pointer
 
 CUT = datetime(2011, 11, 1, tzinfo=UTC)
@@ -59,34 +70,75 @@ def shop(seed: int = 7, n_users: int = 60, n_items: int = 40) -> tuple[pd.DataFr
     return items, pd.DataFrame(histories)
 
 
-def write_bundle(into: Path, seed: int = 7) -> Path:
+def write_bundle(into: Path, seed: int = 7, service: str = "retrieval_v1") -> Path:
     items, histories = shop(seed)
-    Recommender.fit(items, histories, CUT, recipe(), None).save(into)
+    Recommender.fit(items, histories, CUT, Recipe(feature_service=service), None).save(into)
     return into
 
 
-def recipe() -> Recipe:
-    return Recipe(seed=7, cut=CUT, feature_service="retrieval_v1")
+class Kept:
+    """The shop's histories in memory; how the Feast store itself behaves is for tests/feature_repo to say."""
+
+    def __init__(self) -> None:
+        self.states = {state.user_id: state for state in from_frame(shop()[1])}
+
+    def read(self, service: str, users: Sequence[str]) -> list[UserState]:
+        return [self.states.get(user, UserState(user)) for user in users]
+
+    def check(self, service: str) -> None:
+        if service != "retrieval_v1":
+            raise FeatureMismatch(f"no feature service {service!r}")
+
+
+@contextmanager
+def running(settings: Settings, store: Store | None = None) -> Iterator[str]:
+    """The API under uvicorn on a free port, in a thread; its URL."""
+    listener = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(create_app(settings, store), log_config=None, access_log=False))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+
+
+def stage(version: str, seed: int = 7, point: bool = True, service: str = "retrieval_v1") -> Pointer:
+    """Stages a bundle as `publish.stage` leaves it; `point` releases it as well."""
+    folder = release.folder(version)
+    found = release.digest(write_bundle(folder / "bundle", seed, service))
+    release.write_json(
+        folder / "smoke.json", {"verdict": "passed", "digest": found, "as_of": CUT.isoformat()}
+    )
+    staged = release.staged(version)
+    assert staged is not None
+    if point:
+        held = release.current()
+        at = (CUT + timedelta(minutes=int(version))).isoformat()
+        staged = replace(staged, previous=held.version if held else None, at=at)
+        release.point(staged)
+    return staged
 
 
 @pytest.fixture
 def stage_release(aisle_home: Path) -> Release:
-    """Stages a bundle as `publish.stage` leaves it; returns its pointer. `point=True` releases it as well."""
+    """`stage`, under the test's own AISLE_HOME."""
+    return stage
 
-    def make(version: str, seed: int = 7, point: bool = True) -> Pointer:
-        folder = release.folder(version)
-        write_bundle(folder / "bundle", seed)
-        found = release.digest(folder / "bundle")
-        release.write_json(
-            folder / "smoke.json", {"verdict": "passed", "digest": found, "as_of": CUT.isoformat()}
-        )
-        staged = release.staged(version)
-        assert staged is not None
-        if point:
-            held = release.current()
-            at = (CUT + timedelta(minutes=int(version))).isoformat()
-            staged = replace(staged, previous=held.version if held else None, at=at)
-            release.point(staged)
-        return staged
 
-    return make
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """The API under uvicorn with release 1 and the shop's histories online, for the tests of a file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AISLE_HOME", str(tmp_path_factory.mktemp("api")))
+        settings_module.load.cache_clear()
+        settings = settings_module.load()
+        stage("1")
+        with running(settings, Kept()) as url, httpx.Client(base_url=url) as client:
+            until = time.monotonic() + 90
+            while client.get("/readyz").status_code != 200:
+                assert time.monotonic() < until, client.get("/readyz").text
+                time.sleep(0.1)
+            yield client
+    settings_module.load.cache_clear()

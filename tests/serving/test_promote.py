@@ -1,22 +1,22 @@
-"""Promotion and rollback against a real registry: always consistent, and completed after a kill at any point."""
+"""Promotion and rollback against a real registry: always consistent, completed after a kill at any point."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
 from aisle import decisions
+from aisle import settings as settings_module
 from aisle.errors import BundleRejected, GateBlocked, NotThere, RaceLost, ServiceFailed
 from aisle.registry import Registry
 from aisle.settings import Settings
 from aisle.stages import StepContext
 from serving import change, probe, promote, release, stage
-from tests.serving.conftest import Release, running
+from tests.serving.conftest import CUT, Kept, Release, running
 from tests.serving.test_swap import wait_for
 
 
@@ -31,21 +31,34 @@ def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def registry(settings: Settings, aisle_home: Path, empty_registry: Path) -> Iterator[Registry]:
+def registry(settings: Settings, aisle_home: Path, empty_registry: Path) -> Registry:
     (aisle_home / "mlflow").mkdir()
     shutil.copy(empty_registry, aisle_home / "mlflow" / "mlflow.db")
     found = Registry(settings)
     found.client.create_registered_model(found.name)
-    yield found
+    return found
 
 
 def register(registry: Registry, staged: Release, decision: str | None = "passed", **tags: str) -> str:
     """A registered version, staged on disk but not released."""
     version = registry.client.create_model_version(registry.name, "file:///nowhere").version
     if decision:
-        registry.tag(version, decision=decision, **tags)
+        registry.tag(version, decision=decision, decision_id=judged(version, decision), **tags)
     staged(str(version), seed=int(version), point=False)
     return str(version)
+
+
+def judged(version: str, verdict: str) -> str:
+    """A gate's record."""
+    loaded = settings_module.load()
+    return decisions.record(
+        loaded, "gate", verdict, str(version), "", CUT, "gate", {"rules": [], "metrics": []}
+    )
+
+
+def acts() -> list[str]:
+    """Kinds of the records of releases, oldest first."""
+    return [each["kind"] for each in reversed(decisions.everything()) if each["kind"] != "gate"]
 
 
 def aliases(registry: Registry) -> tuple[str | None, str | None]:
@@ -74,9 +87,8 @@ def test_promote_and_roll_back(settings: Settings, registry: Registry, stage_rel
     assert aliases(registry) == ("1", None)
     with pytest.raises(NotThere, match="no release before"):
         promote.rollback(settings)
-    kinds = [each["kind"] for each in reversed(decisions.everything())]
-    assert kinds == ["promote"] * 3 + ["rollback"] * 2
-    assert decisions.verify() == 5
+    assert acts() == ["promote"] * 3 + ["rollback"] * 2
+    decisions.verify()
 
 
 def test_promoting_what_is_served_changes_nothing(
@@ -87,7 +99,7 @@ def test_promoting_what_is_served_changes_nothing(
     before = release.current()
     assert "already" in promote.promote(settings, version)
     assert release.current() == before
-    assert decisions.verify() == 1
+    assert acts() == ["promote"]
 
 
 @pytest.mark.parametrize("decision", ["refused", "pending", None])
@@ -132,6 +144,15 @@ def test_a_refit_stands_on_the_version_that_was_gated(
     else:
         with pytest.raises(GateBlocked):
             promote.promote(settings, refit)
+
+
+def test_a_tag_without_its_record_is_no_pass(
+    settings: Settings, registry: Registry, stage_release: Release
+) -> None:
+    version = register(registry, stage_release, "refused")
+    registry.tag(version, decision="passed")
+    with pytest.raises(GateBlocked, match="does not say"):
+        promote.promote(settings, version)
 
 
 def test_what_was_rolled_back_is_barred(
@@ -189,7 +210,8 @@ def test_killed_between_pointer_and_alias(
     again()
     assert consistent(registry)
     assert release.current().version == "2"
-    assert decisions.verify() == len(decisions.everything()) == (2 if act == "promote" else 4)
+    assert acts() == ["promote"] * len(versions) + ["rollback"] * (act == "rollback")
+    decisions.verify()
 
 
 def test_another_release_meanwhile_is_a_race_lost(
@@ -208,18 +230,44 @@ def test_the_api_is_told_and_a_release_it_refuses_goes_back(
     settings: Settings, registry: Registry, stage_release: Release, aisle_home: Path
 ) -> None:
     first, second = (register(registry, stage_release) for _ in range(2))
-    with running(settings) as url:
+    shutil.rmtree(release.folder(second))
+    stage_release(second, point=False, service="retrieval_v9")
+    with running(settings, Kept()) as url:
         (aisle_home / "run").mkdir(exist_ok=True)
         (aisle_home / "run" / "services.json").write_text(json.dumps({"api": {"url": url}}))
         wait_for(lambda: httpx.get(f"{url}/readyz").json()["status"] == "no_release")
         assert "API: serving" in promote.promote(settings, first)
         assert httpx.get(f"{url}/readyz").json()["version"] == first
-        spoil(second)
         with pytest.raises(ServiceFailed, match="refused version 2"):
-            promote._promote(settings, second, "promote", "test", "")
+            promote.promote(settings, second)
         assert httpx.get(f"{url}/readyz").json()["version"] == first
     assert consistent(registry)
     assert decisions.everything()[0]["kind"] == "auto_rollback"
+
+
+def test_the_step_releases_what_was_staged(
+    settings: Settings, registry: Registry, stage_release: Release
+) -> None:
+    version = register(registry, stage_release)
+    upstream = {"publish.stage": {"version": version, "seen": None}}
+    done = promote.run(settings, StepContext(run_id="r1", params={"upstream": upstream}))
+    assert (done["version"], done["previous"], done["api"]) == (version, None, "not running")
+    assert decisions.read(done["decision_id"])["kind"] == "gate"
+    assert decisions.read(done["record_id"])["decided_by"] == "publish:r1"
+    again = promote.run(settings, StepContext(run_id="r1", params={"upstream": upstream}))
+    assert again["api"] == "already served"
+    assert consistent(registry)
+
+
+def test_what_was_changed_after_staging_is_not_released(
+    settings: Settings, registry: Registry, stage_release: Release
+) -> None:
+    version = register(registry, stage_release)
+    spoil(version)
+    with pytest.raises(BundleRejected):
+        promote.run(settings, StepContext(params={"version": version}))
+    assert release.current() is None
+    assert aliases(registry) == (None, None)
 
 
 def spoil(version: str) -> None:
@@ -253,7 +301,7 @@ def test_a_spoilt_download_is_not_staged(
     model = tmp_path / "model" / "artifacts"
     shutil.copytree(release.folder("99") / "bundle", model / "bundle")
     version = registry.client.create_model_version(registry.name, str(tmp_path / "model")).version
-    registry.tag(version, decision="passed")
+    registry.tag(version, decision="passed", decision_id=judged(version, "passed"))
     path = max((path for path in model.rglob("*") if path.is_file()), key=lambda each: each.stat().st_size)
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(BundleRejected):

@@ -12,7 +12,7 @@ import httpx
 
 from aisle.settings import Settings
 from serving import release
-from tests.serving.conftest import Release, running
+from tests.serving.conftest import Kept, Release, running
 
 
 def wait_for(check, seconds: float = 60.0) -> None:
@@ -87,3 +87,14 @@ def test_a_tampered_release_is_refused_and_the_old_one_goes_on(
         assert 'outcome="refused"' in httpx.get(f"{url}/metrics").text
         release.point(good)
         wait_for(lambda: not httpx.get(f"{url}/readyz").json()["fault"])
+
+
+def test_a_model_whose_features_cannot_be_filled_is_refused(
+    settings: Settings, stage_release: Release
+) -> None:
+    stage_release("1", service="retrieval_v9")
+    with running(settings, Kept()) as url:
+        wait_for(lambda: httpx.get(f"{url}/readyz").json()["fault"])
+        ready = httpx.get(f"{url}/readyz")
+        assert ready.status_code == 503
+        assert "retrieval_v9" in ready.json()["fault"]["detail"]

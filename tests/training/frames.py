@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from aisle.lake import project_root
+from tests.shop import _write
 
 DAY = 86_400
 
@@ -46,12 +47,19 @@ def _histories(events: pd.DataFrame, wanted: pd.DataFrame, length: int = 500) ->
         places = order.get(user, np.zeros(0, dtype=int))
         places = places[: np.searchsorted(columns["seconds"][places], moment)][::-1][:length]
         known = len(places) > 0
-        rows.append([columns[name][places] if known else None for name in ("item_id", "event_type", "seconds", "quantity")])
-    found = pd.DataFrame(rows, columns=["item_ids", "event_types", "event_times", "quantities"], index=wanted.index)
-    countries = events.groupby("user_id").country.first()
-    return pd.concat([wanted[["user_id"]], wanted.user_id.map(countries).rename("country"), found], axis=1).assign(
-        n_orders=[0.0 if times is None else float(len(set(times))) for times in found.event_times]
+        rows.append(
+            [
+                columns[name][places] if known else None
+                for name in ("item_id", "event_type", "seconds", "quantity")
+            ]
+        )
+    found = pd.DataFrame(
+        rows, columns=["item_ids", "event_types", "event_times", "quantities"], index=wanted.index
     )
+    countries = events.groupby("user_id").country.first()
+    return pd.concat(
+        [wanted[["user_id"]], wanted.user_id.map(countries).rename("country"), found], axis=1
+    ).assign(n_orders=[0.0 if times is None else float(len(set(times))) for times in found.event_times])
 
 
 def _items(events: pd.DataFrame, cut: int) -> pd.DataFrame:
@@ -73,7 +81,9 @@ def _items(events: pd.DataFrame, cut: int) -> pd.DataFrame:
     return items.assign(categories=[[] for _ in range(len(items))], brand=None, deleted=False)
 
 
-def write_dataset(folder: Path, *, as_of: str = "2011-12-10", users: int | None = None, days: int = 28) -> Path:
+def write_dataset(
+    folder: Path, *, as_of: str = "2011-12-10", users: int | None = None, days: int = 28
+) -> Path:
     """Writes `folder`/dataset; returns it."""
     events = purchases(as_of, users)
     end = int(datetime.fromisoformat(as_of).replace(tzinfo=UTC).timestamp())
@@ -81,16 +91,25 @@ def write_dataset(folder: Path, *, as_of: str = "2011-12-10", users: int | None 
     bought = events[events.event_type == "purchase"]
     into = folder / "dataset"
     into.mkdir(parents=True, exist_ok=True)
-    labels = bought.groupby(["user_id", "day"]).item_id.agg(lambda each: sorted(set(each))).rename("label_items").reset_index()
+    labels = (
+        bought.groupby(["user_id", "day"])
+        .item_id.agg(lambda each: sorted(set(each)))
+        .rename("label_items")
+        .reset_index()
+    )
     labels = labels.rename(columns={"day": "seconds"})
     examples = _histories(events, labels).assign(
         label_items=labels.label_items,
         event_timestamp=pd.to_datetime(labels.seconds, unit="s", utc=True),
-        split=np.select([labels.seconds < cuts["V"], labels.seconds < cuts["T"]], ["train", "validation"], "test"),
+        split=np.select(
+            [labels.seconds < cuts["V"], labels.seconds < cuts["T"]], ["train", "validation"], "test"
+        ),
     )
     examples.to_parquet(into / "examples.parquet")
     for name, cut in cuts.items():
-        everyone = pd.DataFrame({"user_id": sorted(events[events.seconds < cut].user_id.unique()), "seconds": cut})
+        everyone = pd.DataFrame(
+            {"user_id": sorted(events[events.seconds < cut].user_id.unique()), "seconds": cut}
+        )
         _histories(events, everyone).to_parquet(into / f"histories_{name}.parquet")
         _items(events, cut).to_parquet(into / f"items_{name}.parquet")
     for name, since, until in (("validation", "V", "T"), ("test", "T", "A")):
@@ -102,6 +121,24 @@ def write_dataset(folder: Path, *, as_of: str = "2011-12-10", users: int | None 
     return into
 
 
-def days_ago(moment: datetime, days: float) -> int:
-    """Epoch seconds, `days` before `moment`."""
-    return int((moment - timedelta(days=days)).timestamp())
+def write_gold(dataset: Path) -> None:
+    """gold.user_stats and gold.item_stats at A, from the dataset's own histories and items."""
+    end = pd.Timestamp(json.loads((dataset / "versions.json").read_text())["as_of"])
+    users = pd.read_parquet(dataset / "histories_A.parquet")
+    counts = users.item_ids.str.len()
+    last = users.event_times.str[0]
+    _write(
+        "gold.user_stats",
+        users[["user_id", "country"]].assign(
+            as_of=end,
+            n_events=counts,
+            n_orders=users.n_orders.astype(int),
+            n_items=users.item_ids.map(lambda ids: len(set(ids))),
+            spend=users.quantities.map(np.sum),
+            days_since_last=(end.timestamp() - last) / DAY,
+            mean_price=users.quantities.map(np.mean),
+        ),
+    )
+    items = pd.read_parquet(dataset / "items_A.parquet")
+    whole = items[["n_buyers", "n_buyers_30d", "n_orders_30d"]].astype(int)
+    _write("gold.item_stats", items[["item_id", "price", "days_since_first"]].join(whole).assign(as_of=end))

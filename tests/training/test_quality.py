@@ -1,0 +1,106 @@
+"""The quality table, from frames and from a lake."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, timedelta
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+
+from aisle import lake
+from aisle.errors import NotThere, TooLittleData
+from engine.recipe import Recipe
+from tests.engine.shop import CUT, frames, orders
+from training import quality
+
+A = CUT + timedelta(days=28)
+
+
+def window(at) -> quality.Window:
+    items, histories, truth = frames(at)
+    return quality.Window(at, items, histories, truth)
+
+
+@pytest.fixture(scope="module")
+def values() -> pd.DataFrame:
+    return quality.compare(window(CUT - timedelta(days=28)), window(CUT), Recipe(), 1500)
+
+
+def test_every_model_is_judged_on_the_same_users(values: pd.DataFrame) -> None:
+    users = (
+        values[values["slice"] == "all"].groupby(["version", "column", "metric"])["user_id"].agg(frozenset)
+    )
+    assert set(values["version"]) == {"aisle", "popularity", "personal_frequency", "item_item", "ease"}
+    assert (users.groupby(["column", "metric"]).nunique() == 1).all()
+
+
+def test_gains_are_the_differences_of_the_means(values: pd.DataFrame) -> None:
+    means = quality.summarise(values, 50, 0.95, 1).set_index(["version", "column", "slice", "metric"])["mean"]
+    for row in quality.gains(values, 50, 0.95, 1).itertuples():
+        apart = (
+            means["aisle", row.column, "all", row.metric] - means[row.against, row.column, "all", row.metric]
+        )
+        assert row.mean == pytest.approx(apart)
+        assert row.low <= row.mean <= row.high
+
+
+def write(name: str, rows: pd.DataFrame) -> None:
+    schema = lake.arrow_schema(name)
+    whole = rows.reindex(columns=schema.names).astype(object).where(lambda frame: frame.notna(), None)
+    write_deltalake(
+        lake.table_path(name), pa.Table.from_pylist(whole.to_dict("records"), schema=schema), mode="append"
+    )
+
+
+@pytest.fixture
+def shop_in_the_lake(aisle_home) -> None:
+    for at in (CUT - timedelta(days=28), CUT):
+        items, histories, _ = frames(at)
+        write("gold.user_history", histories.assign(as_of=at))
+        write("gold.user_stats", histories.assign(as_of=at))
+        write("gold.item_text", items.assign(as_of=at))
+        write("gold.item_stats", items.assign(as_of=at))
+    lines = orders().rename(columns={"time": "event_time", "kind": "event_type"})
+    lines = lines.assign(event_id=[f"e{row}" for row in range(len(lines))], event_month="2024-06")
+    write("silver.interactions", lines)
+
+
+def test_the_table_reads_the_lake(settings, shop_in_the_lake) -> None:
+    text = quality.table(settings, as_of=A)
+    assert "held out: 2024-06-01 to 2024-06-29" in text
+    for expected in (
+        "aisle",
+        "personal_frequency",
+        "only items new to the user",
+        "tail_items",
+        "minus each baseline",
+    ):
+        assert expected in text
+
+
+def test_the_json_is_the_same_figures(settings, shop_in_the_lake, values: pd.DataFrame) -> None:
+    found = json.loads(quality.table(settings, as_of=A, as_json=True))
+    key = {"version": "item_item", "column": "new", "slice": "all", "metric": "ndcg@20"}
+    row = next(row for row in found["means"] if all(row[name] == value for name, value in key.items()))
+    chosen = values[(values[list(key)] == pd.Series(key)).all(axis=1)]
+    assert row["mean"] == pytest.approx(chosen["value"].mean())
+    assert row["low"] < row["mean"] < row["high"]
+
+
+def test_features_that_were_not_built_are_asked_for(settings, shop_in_the_lake) -> None:
+    with pytest.raises(NotThere, match="aisle run features"):
+        quality.table(settings, as_of=A + timedelta(days=1))
+
+
+def test_a_window_without_purchases_is_too_little(settings, shop_in_the_lake) -> None:
+    for at in (A + timedelta(days=300), A + timedelta(days=328)):
+        items, histories, _ = frames(CUT)
+        for name in ("gold.user_history", "gold.user_stats"):
+            write(name, histories.assign(as_of=at))
+        for name in ("gold.item_text", "gold.item_stats"):
+            write(name, items.assign(as_of=at))
+    with pytest.raises(TooLittleData, match="no quality table"):
+        quality.table(settings, as_of=(A + timedelta(days=356)).astimezone(UTC))

@@ -1,0 +1,70 @@
+"""Validation while a tower learns: a seeded sample of the buyers of [V, T), ranked over the whole catalogue at V."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from aisle.settings import Training
+from engine import metrics
+from engine.interactions import Catalogue
+from engine.state import from_frame
+from engine.tuning import truth_matrix
+from training.dataset import Dataset
+
+DEPTH = 20
+
+
+@dataclass(frozen=True)
+class Judge:
+    """users: histories at V of the sampled buyers; item_ids: the columns of what is judged; truth, new: (users, items)."""
+
+    users: pd.DataFrame
+    item_ids: list[str]
+    truth: sparse.csr_array
+    new: sparse.csr_array
+    had: np.ndarray
+
+    @classmethod
+    def of(cls, dataset: Dataset, settings: Training) -> Judge:
+        bought = dataset.frame("truth_validation")
+        known = dataset.frame("histories_V")
+        known = known[known["user_id"].isin(set(bought["user_id"]))]
+        users = known.sample(min(settings.blend_users, len(known)), random_state=settings.seed)
+        users = users.sort_values("user_id").reset_index(drop=True)
+        catalogue, states = Catalogue.of(dataset.frame("items_V")), from_frame(users)
+        truth = truth_matrix(bought, states, catalogue)
+        past = (
+            users[["user_id", "item_ids"]]
+            .explode("item_ids")
+            .rename(columns={"item_ids": "item_id"})
+            .dropna()
+        )
+        had = truth_matrix(past, states, catalogue).toarray() > 0
+        new = sparse.csr_array(truth.multiply(~had))
+        new.eliminate_zeros()
+        return cls(users, catalogue.item_ids, truth, new, had)
+
+    def figures(self, scores: np.ndarray) -> Mapping[str, float]:
+        """ndcg@10 and recall@20 over all items, and new_ndcg@10 and new_recall@20 over those a user did not have.
+
+        scores: (users, items). Means over the users with something to find.
+        """
+        new = _means(np.where(self.had, -np.inf, scores), self.new)
+        return {**_means(scores, self.truth), **{f"new_{name}": value for name, value in new.items()}}
+
+
+def _means(scores: np.ndarray, truth: sparse.csr_array) -> dict[str, float]:
+    counts = np.diff(truth.indptr)
+    there = np.flatnonzero(counts)
+    if not len(there):
+        return {"ndcg@10": 0.0, "recall@20": 0.0}
+    hits = metrics.hits_of(metrics.top_k(scores[there], DEPTH), truth[there])
+    return {
+        "ndcg@10": float(metrics.ndcg(hits, counts[there], 10).mean()),
+        "recall@20": float(metrics.recall(hits, counts[there], DEPTH).mean()),
+    }

@@ -1,0 +1,53 @@
+"""Pictures of a train run, as PNG files beside its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+SOUGHT = ("ndcg@10", "recall@20")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def learning_curve(epochs: Sequence[Mapping[str, float]], kept: int, path: Path) -> None:
+    """Training loss beside what validation said after each epoch; the kept epoch is marked."""
+    rows = pd.DataFrame(list(epochs)).set_index("epoch")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
+    rows["loss"].plot(ax=left, marker="o", title="two-tower: training loss")
+    judged = [name for name in rows if name.removeprefix("new_") in SOUGHT]
+    rows[judged].plot(ax=right, marker="o", title="two-tower: validation, whole catalogue")
+    for axis in (left, right):
+        axis.axvline(kept, color="grey", linestyle=":")
+        axis.set_xlabel(f"epoch (kept: {kept})")
+    _save(figure, path)
+
+
+def blend(weights: Mapping[str, Mapping[str, float]], path: Path) -> None:
+    """Weight of each source, for items the user had and for new ones."""
+    figure, axis = plt.subplots(figsize=(6, 3.4))
+    pd.DataFrame({name: dict(each) for name, each in weights.items()}).fillna(0).plot.barh(
+        ax=axis, title="blend: weight of each source"
+    )
+    _save(figure, path)
+
+
+def comparison(means: pd.DataFrame, path: Path) -> None:
+    """`means`: version, column, metric, value. NDCG@10 of every version on both columns, over the held-out days."""
+    wide = means[means["metric"].eq("ndcg@10")].pivot(index="version", columns="column", values="value")
+    figure, axis = plt.subplots(figsize=(7, 3.6))
+    wide.sort_values("all").plot.barh(ax=axis, title="NDCG@10 on the held-out days")
+    axis.set_xlabel("mean over users")
+    _save(figure, path)

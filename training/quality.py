@@ -1,0 +1,187 @@
+"""The quality table (`aisle evaluate`): the engine beside its baselines, on days that none of them saw.
+
+The sources are fitted to what was known at T, the blend is chosen on the window before it, and everything is
+judged on the window after it. Works on whatever has been imported, without Spark.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pandas as pd
+
+from aisle import clock, lake
+from aisle.errors import BundleRejected, NotThere, TooLittleData
+from aisle.settings import Settings
+from engine import intervals
+from engine.evaluation import COLUMNS, LIST_WIDE, PER_USER, HeldOut, baseline, evaluate
+from engine.recipe import Recipe
+from engine.recommender import Recommender
+from engine.towers import TowerExport
+from engine.tuning import choose
+
+OURS = "aisle"
+BASELINES = {
+    "popularity": "popularity",
+    "personal_frequency": "personal",
+    "item_item": "item_item",
+    "ease": "linear",
+    "two_tower": "two_tower",
+}
+
+
+@dataclass(frozen=True)
+class Window:
+    """items and histories as known before `at`; truth: distinct user_id, item_id bought after it."""
+
+    at: datetime
+    items: pd.DataFrame
+    histories: pd.DataFrame
+    truth: pd.DataFrame
+
+
+def compare(
+    validation: Window, test: Window, recipe: Recipe, max_users: int, tower: TowerExport | None = None
+) -> pd.DataFrame:
+    """Per-user values: version, column, slice, user_id, metric, value.
+
+    The blend is chosen on `validation`, without the tower, which may have seen those days; fitted and judged
+    at `test`.
+    """
+    chosen, _ = choose(
+        validation.items, validation.histories, validation.truth, validation.at, recipe, max_users=max_users
+    )
+    ours = Recommender.fit(test.items, test.histories, test.at, chosen, tower)
+    held = HeldOut.of(ours, test.histories, test.truth, test.at)
+    models = {name: baseline(ours, source) for name, source in BASELINES.items() if source in ours.sources}
+    return pd.concat(
+        [
+            evaluate(held, held.lists(model)).assign(version=name)
+            for name, model in {OURS: ours, **models}.items()
+        ],
+        ignore_index=True,
+    )
+
+
+def summarise(values: pd.DataFrame, samples: int, confidence: float, seed: int) -> pd.DataFrame:
+    """version, column, slice, metric, mean, low, high, n: means over users with bootstrap intervals."""
+    keys = ["version", "column", "slice", "metric"]
+    rows = [
+        {**dict(zip(keys, key, strict=True)), **intervals.of_mean(group, samples, confidence, seed).as_dict()}
+        for key, group in values.groupby(keys, sort=False)["value"]
+    ]
+    return pd.DataFrame(rows)
+
+
+def gains(values: pd.DataFrame, samples: int, confidence: float, seed: int) -> pd.DataFrame:
+    """against, column, metric, mean, low, high, n: ours minus each baseline, paired by user, slice `all`."""
+    judged = values[(values["slice"] == "all") & values["metric"].isin(PER_USER)]
+    rows = []
+    for (column, metric), group in judged.groupby(["column", "metric"], sort=False):
+        wide = group.pivot(index="user_id", columns="version", values="value")
+        for other in wide.columns.drop(OURS):
+            found = intervals.of_difference(wide[OURS], wide[other], samples, confidence, seed)
+            rows.append({"against": other, "column": column, "metric": metric, **found.as_dict()})
+    return pd.DataFrame(rows)
+
+
+def table(settings: Settings, as_of: datetime | None = None, as_json: bool = False) -> str:
+    """What `aisle evaluate` prints. Raises NotThere without data, TooLittleData where there is not enough."""
+    end = clock.midnight_after(as_of) if as_of else clock.newest_as_of()
+    test_at = end - timedelta(days=settings.training.test_days)
+    valid_at = test_at - timedelta(days=settings.training.validation_days)
+    print(
+        f"reading histories before {valid_at:%Y-%m-%d} and {test_at:%Y-%m-%d} …", file=sys.stderr, flush=True
+    )
+    validation, test = read_window(valid_at, test_at), read_window(test_at, end)
+    print("fitting, choosing the blend, ranking the whole catalogue …", file=sys.stderr, flush=True)
+    try:
+        values = compare(
+            validation, test, Recipe.of(settings), settings.training.blend_users, released_tower(test_at)
+        )
+    except ValueError as error:
+        raise TooLittleData(f"no quality table for {test_at:%Y-%m-%d} to {end:%Y-%m-%d}: {error}") from None
+    gate = settings.gate
+    asked = (gate.bootstrap_samples, gate.confidence, settings.training.seed)
+    means, differences = summarise(values, *asked), gains(values, *asked)
+    if as_json:
+        body = {"from": test_at, "until": end, "means": means, "gains": differences}
+        return json.dumps({key: _plain(value) for key, value in body.items()}, ensure_ascii=False)
+    return f"held out: {test_at:%Y-%m-%d} to {end:%Y-%m-%d}\n\n{as_text(means, differences)}"
+
+
+def _plain(value: object) -> object:
+    """A frame as records with null for what is not there; a moment as ISO text."""
+    if isinstance(value, pd.DataFrame):
+        return json.loads(value.to_json(orient="records"))
+    return str(value)
+
+
+def read_window(at: datetime, until: datetime) -> Window:
+    """From gold at `at` and silver after it. Raises NotThere where no features stand at that day."""
+    then = [("as_of", "=", at)]
+    histories = lake.read_frame("gold.user_history", filters=then)
+    if histories.empty:
+        raise NotThere(f"gold has no histories as of {at:%Y-%m-%d}: `aisle run features`, then ask again")
+    countries = lake.read_frame("gold.user_stats", columns=["user_id", "country"], filters=then)
+    texts = lake.read_frame("gold.item_text", filters=then)
+    stats = lake.read_frame("gold.item_stats", filters=then).drop(columns=["as_of", "price"])
+    bought = lake.read_frame(
+        "silver.interactions",
+        columns=["user_id", "item_id"],
+        filters=[("event_time", ">=", at), ("event_time", "<", until), ("event_type", "=", "purchase")],
+    )
+    return Window(
+        at,
+        texts.merge(stats, on="item_id", how="inner"),
+        histories.merge(countries, on="user_id", how="left"),
+        bought.dropna().drop_duplicates(),
+    )
+
+
+def released_tower(cut: datetime) -> TowerExport | None:
+    """The released model's tower, where it saw nothing from `cut` on; a later one would know the answers."""
+    pointer = lake.home() / "releases" / "current.json"
+    if not pointer.exists():
+        return None
+    try:
+        released = Recommender.load(json.loads(pointer.read_text())["path"])
+    except BundleRejected as error:
+        print(f"without the released two-tower: {error}", file=sys.stderr)
+        return None
+    source = released.sources.get("two_tower")
+    return source.export if source and released.recipe.cut and released.recipe.cut <= cut else None
+
+
+def as_text(means: pd.DataFrame, differences: pd.DataFrame) -> str:
+    """Both columns with intervals, the slices' NDCG@10, and what is gained over each baseline."""
+    means = means.assign(cell=[_cell(row) for row in means.itertuples()])
+    blocks = []
+    for column in COLUMNS:
+        rows = means[(means["slice"] == "all") & (means["column"] == column)]
+        title = "all items" if column == "all" else "only items new to the user"
+        blocks.append(f"{title}\n{_wide(rows, 'metric', [*PER_USER, *LIST_WIDE])}")
+    rows = means[(means["metric"] == "ndcg@10") & (means["column"] == "all")]
+    blocks.append(f"NDCG@10 by slice, all items\n{_wide(rows, 'slice', list(rows['slice'].unique()))}")
+    shown = differences[differences["metric"].isin(["ndcg@10", "ndcg@20"])]
+    shown = shown.assign(
+        gain=[f"{row.mean:+.4f} [{row.low:+.4f}, {row.high:+.4f}]" for row in shown.itertuples(index=False)],
+        label=shown["column"] + " " + shown["metric"],
+    )
+    wide = shown.pivot(index="against", columns="label", values="gain")
+    blocks.append(f"{OURS} minus each baseline, paired by user\n{wide.to_string()}")
+    return "\n\n".join(blocks)
+
+
+def _cell(row) -> str:
+    if row.metric in LIST_WIDE:
+        return f"{row.mean:.3f}"
+    return f"{row.mean:.4f} [{row.low:.4f}, {row.high:.4f}] n={row.n}"
+
+
+def _wide(rows: pd.DataFrame, across: str, order: list[str]) -> str:
+    wide = rows.pivot(index="version", columns=across, values="cell").reindex(rows["version"].unique())
+    return wide[order].fillna("-").rename_axis(index=None, columns=None).to_string()
