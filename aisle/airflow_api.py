@@ -18,7 +18,7 @@ class AirflowApi:
 
     def __init__(self, settings: Settings):
         self.url = airflow_home.url(settings)
-        self.client = httpx.Client(base_url=self.url, timeout=60)
+        self.client = httpx.Client(base_url=self.url, timeout=60, transport=httpx.HTTPTransport(retries=2))
         self.token = ""
 
     def health(self) -> dict[str, Any]:

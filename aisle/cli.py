@@ -84,7 +84,9 @@ def recommend(
     """
     from serving.console import recommend as answer
 
-    print(answer(settings.load(), user=user, item=item, session=session, k=k, explain=explain, as_json=as_json))
+    print(
+        answer(settings.load(), user=user, item=item, session=session, k=k, explain=explain, as_json=as_json)
+    )
 
 
 @app.command()
@@ -110,7 +112,9 @@ def models(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def decisions(decision: Annotated[str | None, typer.Argument(help="A decision's id.")] = None, as_json: AsJson = False) -> None:
+def decisions(
+    decision: Annotated[str | None, typer.Argument(help="A decision's id.")] = None, as_json: AsJson = False
+) -> None:
     """Why a model was or was not promoted: all decisions, or one with every rule and interval.
 
     Example: aisle decisions
@@ -123,7 +127,9 @@ def decisions(decision: Annotated[str | None, typer.Argument(help="A decision's 
 @app.command()
 def promote(
     version: Annotated[str, typer.Argument(help="A model version.")],
-    override: Annotated[str | None, typer.Option(help="Promote against the gate's verdict, for this recorded REASON.")] = None,
+    override: Annotated[
+        str | None, typer.Option(help="Promote against the gate's verdict, for this recorded REASON.")
+    ] = None,
 ) -> None:
     """Release a version that the gate passed; --override REASON releases one it did not, and is recorded.
 
@@ -194,8 +200,12 @@ def down() -> None:
 @app.command()
 def demo(
     fresh: Annotated[bool, typer.Option(help="Forget the state of an earlier demo first.")] = False,
-    turns: Annotated[int, typer.Option(help="1: to the first champion; 2: and once more round the loop.")] = 2,
-    data: Annotated[Path | None, typer.Option(help="Invoices like data/online_retail.parquet, or a part of them.")] = None,
+    turns: Annotated[
+        int, typer.Option(help="1: to the first champion; 2: and once more round the loop.")
+    ] = 2,
+    data: Annotated[
+        Path | None, typer.Option(help="Invoices like data/online_retail.parquet, or a part of them.")
+    ] = None,
 ) -> None:
     """A year of a real shop's invoices through the whole loop, in a running Airflow.
 

@@ -17,7 +17,9 @@ def parse(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
     except ValueError:
-        raise SettingsError(f"{text!r} is no ISO date or time; write 2011-11-12 or 2011-11-12T08:00:00Z") from None
+        raise SettingsError(
+            f"{text!r} is no ISO date or time; write 2011-11-12 or 2011-11-12T08:00:00Z"
+        ) from None
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 

@@ -93,7 +93,11 @@ def note_published(found: Published) -> None:
 def config(settings: Settings) -> dict[str, Any]:
     """`feature_store.yaml` as a dict: offline is Spark over Delta, online SQLite, all below AISLE_HOME/feast."""
     remote = settings.spark.remote or running_server()
-    spark = {"spark.remote": remote} if remote else {"spark.master": settings.spark.master, **spark_conf(settings)}
+    spark = (
+        {"spark.remote": remote}
+        if remote
+        else {"spark.master": settings.spark.master, **spark_conf(settings)}
+    )
     return {
         "project": PROJECT,
         "provider": "local",
@@ -130,8 +134,10 @@ def historical(settings: Settings, entity_frame: pd.DataFrame, service: str) -> 
     session(settings)  # Feast takes the active session; ours knows Delta
     found = store(settings)
     rows = found.get_historical_features(entity_df=entity_frame, features=_service(found, service)).to_df()
-    for column in rows.columns[rows.dtypes == object]:
-        rows[column] = rows[column].map(lambda value: value if value is None or isinstance(value, str | float | bool) else list(value))
+    for column in rows.select_dtypes("object").columns:
+        rows[column] = rows[column].map(
+            lambda value: value if value is None or isinstance(value, str | float | bool) else list(value)
+        )
     return rows
 
 
@@ -148,4 +154,6 @@ def _service(found: FeatureStore, name: str):
         return found.get_feature_service(name)
     except FeatureServiceNotFoundException:
         known = ", ".join(sorted(each.name for each in found.list_feature_services())) or "none"
-        raise NotThere(f"no feature service {name!r}; applied are: {known}. Run `aisle run features.feast`") from None
+        raise NotThere(
+            f"no feature service {name!r}; applied are: {known}. Run `aisle run features.feast`"
+        ) from None

@@ -67,7 +67,9 @@ def read(
     from deltalake import DeltaTable
 
     if not exists(name):
-        raise NotThere(f"table {name} is empty: nothing was written to {table_path(name)} yet; run the DAGs first")
+        raise NotThere(
+            f"table {name} is empty: nothing was written to {table_path(name)} yet; run the DAGs first"
+        )
     table = DeltaTable(table_path(name), version=at_version)
     return table.to_pyarrow_table(columns=list(columns) if columns else None, filters=filters)
 

@@ -27,7 +27,9 @@ class Registry:
     """Versions of one registered model."""
 
     def __init__(self, settings: Settings):
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a hundred lines in a task's log
+        os.environ.setdefault(
+            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"
+        )  # a hundred lines in a task's log
         import mlflow
 
         mlflow.set_tracking_uri(settings.tracking_uri)
@@ -69,7 +71,9 @@ class Registry:
         with FileLock(lock, timeout=60):
             now = self.by_alias(alias)
             if (str(now.version) if now else None) != (str(seen) if seen else None):
-                raise RaceLost(f"alias {alias!r} names version {now.version if now else None}, not {seen}: somebody moved it; look again")
+                raise RaceLost(
+                    f"alias {alias!r} names version {now.version if now else None}, not {seen}: somebody moved it; look again"
+                )
             self.client.set_registered_model_alias(self.name, alias, str(to))
 
     def download(self, version: str, into: Path) -> Path:

@@ -152,7 +152,11 @@ class Settings(_Section):
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
-        merged[key] = _merge(merged[key], value) if isinstance(merged.get(key), dict) and isinstance(value, dict) else value
+        merged[key] = (
+            _merge(merged[key], value)
+            if isinstance(merged.get(key), dict) and isinstance(value, dict)
+            else value
+        )
     return merged
 
 
@@ -188,10 +192,17 @@ def load() -> Settings:
     if profile != "local" and not (conf / f"{profile}.toml").exists():
         raise SettingsError(f"AISLE_PROFILE={profile!r}: there is no {conf / f'{profile}.toml'}")
     values: dict[str, Any] = {"profile": profile}
-    for layer in (_read(conf / "aisle.toml"), _read(conf / f"{profile}.toml"), _read(home() / "aisle.toml"), _from_environment()):
+    for layer in (
+        _read(conf / "aisle.toml"),
+        _read(conf / f"{profile}.toml"),
+        _read(home() / "aisle.toml"),
+        _from_environment(),
+    ):
         values = _merge(values, layer)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise SettingsError(f"wrong settings ({conf / 'aisle.toml'}, {home() / 'aisle.toml'} or AISLE_ variables): {faults}") from None
+        raise SettingsError(
+            f"wrong settings ({conf / 'aisle.toml'}, {home() / 'aisle.toml'} or AISLE_ variables): {faults}"
+        ) from None

@@ -58,5 +58,7 @@ def friendly(error: BaseException) -> AisleError | None:
     if (isinstance(error, OSError) and error.errno == 28) or "No space left on device" in text:
         from aisle.lake import home
 
-        return DiskFull(f"no room left under {home()}: free some, then run the same command again; nothing was half-published")
+        return DiskFull(
+            f"no room left under {home()}: free some, then run the same command again; nothing was half-published"
+        )
     return None

@@ -107,14 +107,18 @@ _TABLES = (
         partition=("event_month",),
         properties={"delta.enableChangeDataFeed": "true"},
     ),
-    Table("silver.items", "one row per item, as last updated", {**ITEM, "batch_id": "string"}, key=("item_id",)),
+    Table(
+        "silver.items", "one row per item, as last updated", {**ITEM, "batch_id": "string"}, key=("item_id",)
+    ),
     Table(
         "silver.item_history",
         "one row per item and update: price, stock and title as they were",
         {**ITEM, "batch_id": "string"},
         key=("item_id", "updated_at"),
     ),
-    Table("silver.users", "one row per user, as last updated", {**USER, "batch_id": "string"}, key=("user_id",)),
+    Table(
+        "silver.users", "one row per user, as last updated", {**USER, "batch_id": "string"}, key=("user_id",)
+    ),
     Table(
         "gold.user_stats",
         "counts and recency of a user over events before as_of",

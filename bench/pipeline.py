@@ -39,14 +39,28 @@ def free_port() -> int:
 
 
 def environment(home: Path) -> dict[str, str]:
-    ports = {f"AISLE_PORTS__{name}": str(free_port()) for name in ("AIRFLOW", "MLFLOW", "FEAST", "API", "SPARK")}
-    return {**os.environ, **ports, "AISLE_HOME": str(home), "PYTHONDONTWRITEBYTECODE": "", "TF_USE_LEGACY_KERAS": "1"}
+    ports = {
+        f"AISLE_PORTS__{name}": str(free_port()) for name in ("AIRFLOW", "MLFLOW", "FEAST", "API", "SPARK")
+    }
+    return {
+        **os.environ,
+        **ports,
+        "AISLE_HOME": str(home),
+        "PYTHONDONTWRITEBYTECODE": "",
+        "TF_USE_LEGACY_KERAS": "1",
+    }
 
 
 def aisle(env: dict[str, str], *words: str) -> tuple[float, str]:
     """Seconds and stdout of one `aisle` command; its stderr is shown when it fails."""
     started = time.perf_counter()
-    done = subprocess.run([str(Path(sys.executable).parent / "aisle"), *words], env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "aisle"), *words],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         sys.exit(f"bench: aisle {' '.join(words)} failed:\n{done.stderr[-3000:]}")
     return time.perf_counter() - started, done.stdout
@@ -54,7 +68,15 @@ def aisle(env: dict[str, str], *words: str) -> tuple[float, str]:
 
 def land(env: dict[str, str], *window: str) -> None:
     for kind in ("items", "users", "events"):
-        aisle(env, "import", kind, str(DATA), "--mapping", str(ROOT / "conf" / "mappings" / f"online_retail_{kind}.toml"), *window)
+        aisle(
+            env,
+            "import",
+            kind,
+            str(DATA),
+            "--mapping",
+            str(ROOT / "conf" / "mappings" / f"online_retail_{kind}.toml"),
+            *window,
+        )
 
 
 def demo() -> dict[str, object]:
@@ -94,7 +116,11 @@ def without_airflow() -> dict[str, object]:
     home = STATE / "chain"
     shutil.rmtree(home, ignore_errors=True)
     env = environment(home)
-    start = [sys.executable, "-c", "from aisle import services, settings; services.up(settings.load(), only=('spark',))"]
+    start = [
+        sys.executable,
+        "-c",
+        "from aisle import services, settings; services.up(settings.load(), only=('spark',))",
+    ]
     subprocess.run(start, env=env, check=True)
     try:
         land(env, "--until", SPLIT)
@@ -111,7 +137,11 @@ def ingest_costs() -> dict[str, object]:
     """A 1 % batch after a quarter and after all of the history, the full load, and an unchanged interval."""
     env = environment(STATE / "ingest")
     shutil.rmtree(STATE / "ingest", ignore_errors=True)
-    start = [sys.executable, "-c", "from aisle import services, settings; services.up(settings.load(), only=('spark',))"]
+    start = [
+        sys.executable,
+        "-c",
+        "from aisle import services, settings; services.up(settings.load(), only=('spark',))",
+    ]
     subprocess.run(start, env=env, check=True)
 
     def ingest(run_id: str) -> float:
@@ -119,7 +149,13 @@ def ingest_costs() -> dict[str, object]:
 
     found: dict[str, object] = {}
     try:
-        events = ("import", "events", str(DATA), "--mapping", str(ROOT / "conf" / "mappings" / "online_retail_events.toml"))
+        events = (
+            "import",
+            "events",
+            str(DATA),
+            "--mapping",
+            str(ROOT / "conf" / "mappings" / "online_retail_events.toml"),
+        )
         # One tiny batch first: it pays for the session, the JIT and the empty tables, which the design calls fixed start-up.
         aisle(env, *events, "--since", "2010-12-01", "--until", "2010-12-01T09:00")
         found["first_ever"] = ingest("warm")
@@ -158,15 +194,23 @@ def figures(parts: dict[str, dict]) -> dict[str, Figure]:
     part = parts["ingest"]
     full = part["quarter"] + part["rest"] - 2 * part["fixed"]
     found["full ingest above fixed"] = Figure(full, "s")
-    found["1 % batch / full, above fixed"] = Figure((part["batch_after_all"] - part["fixed"]) / full, "ratio", "<=", 0.25)
-    found["1 % batch, all history / a quarter"] = Figure(part["batch_after_all"] / part["batch_after_quarter"], "ratio", "<=", 1.25)
-    found["unchanged interval / first run"] = Figure(part["unchanged"] / (part["quarter"] + part["rest"]), "ratio", "<=", 0.05)
+    found["1 % batch / full, above fixed"] = Figure(
+        (part["batch_after_all"] - part["fixed"]) / full, "ratio", "<=", 0.25
+    )
+    found["1 % batch, all history / a quarter"] = Figure(
+        part["batch_after_all"] / part["batch_after_quarter"], "ratio", "<=", 1.25
+    )
+    found["unchanged interval / first run"] = Figure(
+        part["unchanged"] / (part["quarter"] + part["rest"]), "ratio", "<=", 0.05
+    )
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-quick", "--quick", action="store_true", help="without the demo: under eight minutes")
+    parser.add_argument(
+        "-quick", "--quick", action="store_true", help="without the demo: under eight minutes"
+    )
     parser.add_argument("--fresh", action="store_true", help="measure everything anew")
     chosen = parser.parse_args()
     STATE.mkdir(exist_ok=True)

@@ -55,8 +55,8 @@ def combine(normalised: Scores, owned: sparse.csr_array, weights: Weights) -> np
 class Board:
     """The items worth looking at while weights are chosen: each source's best ones, per user.
 
-    values: (sources, users, places) float32. had, wanted: (users, places) bool. n_relevant: (users,) of the whole
-    truth. Places beyond a user's items hold -inf.
+    values: (sources, users, places) float32. had, wanted: (users, places) bool. n_relevant: (users,) of the
+    whole truth. Places beyond a user's items hold -inf.
     """
 
     names: tuple[str, ...]

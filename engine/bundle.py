@@ -91,7 +91,7 @@ def pack_arrays(arrays: dict[str, np.ndarray]) -> bytes:
     if objects:
         raise TypeError(f"arrays of Python objects cannot be stored: {', '.join(objects)}")
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 

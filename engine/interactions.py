@@ -45,7 +45,7 @@ class Catalogue:
         """One item's value; None where it is unknown. Lists come as lists."""
         if column not in self.frame:
             return None
-        found = self.frame[column].iat[row]
+        found: Any = self.frame[column].iat[row]
         if isinstance(found, (list, tuple, np.ndarray)):
             return list(found)
         return None if pd.isna(found) else found
@@ -122,7 +122,9 @@ class Events:
         return self._sum(values)
 
     def tastes(self, half_life_days: float | None = None) -> sparse.csr_array:
-        """(users, items) float32: log1p of the positive part of `matrix`: n purchases say more, not n times."""
+        """(users, items) float32: log1p of the positive part of `matrix`: n purchases say more, not n
+        times.
+        """
         found = self.matrix(half_life_days)
         found.data = np.log1p(np.maximum(found.data, 0.0))
         found.eliminate_zeros()

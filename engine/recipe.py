@@ -18,6 +18,10 @@ START = Weights(
 )
 
 
+def _defaults() -> dict[str, dict[str, float]]:
+    return {name: {} for name in FROM_HISTORIES}
+
+
 class Recipe(BaseModel):
     """Frozen and JSON-able.
 
@@ -40,7 +44,7 @@ class Recipe(BaseModel):
     @classmethod
     def of(cls, settings: Settings) -> Recipe:
         """The recipe that the settings ask for, before its blend was chosen."""
-        sources: dict[str, dict[str, float]] = {name: {} for name in FROM_HISTORIES}
+        sources = _defaults()
         sources["popularity"] = {"days": float(settings.features.popularity_days)}
         return cls(
             seed=settings.training.seed, event_weights=dict(settings.training.event_weights), sources=sources

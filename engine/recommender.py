@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from engine.metrics import top_k
 from engine.recipe import Recipe
 from engine.sources import FROM_HISTORIES
 from engine.sources.base import Source
+from engine.sources.item_item import ItemItem
 from engine.sources.popularity import Popularity
 from engine.sources.two_tower import TwoTower
 from engine.state import UserState, from_frame
@@ -106,7 +107,9 @@ class Recommender:
     def recommend(
         self, state: UserState, k: int, now: datetime, exclude: Iterable[str] = ()
     ) -> list[Recommended]:
-        """The k best items with reasons. Never empty: without a history or a finite score, what is popular."""
+        """The k best items with reasons. Never empty: without a history or a finite score, what is
+        popular.
+        """
         events = self.events([state], now)
         blended, normalised = self._blend(events)
         hidden = [self.catalogue.index[item] for item in exclude if item in self.catalogue.index]
@@ -155,15 +158,15 @@ class Recommender:
     def similar(self, item_id: str, k: int) -> list[Recommended]:
         """What is bought by the same people, then what is popular. Raises KeyError for an unknown item."""
         item = self.catalogue.index[item_id]
-        scores = self.sources["item_item"].similar(item).astype(np.float64)
-        scores += 1e-6 * self._popular_scores(None)
+        scores = cast(ItemItem, self.sources[ItemItem.name]).similar(item).astype(np.float64)
+        scores += 1e-6 * self._popularity.of_country(None)
         scores[item] = -np.inf
         evidence = {"item_id": item_id, "title": self.item(item_id)["title"]}
         return self._listed(scores, k, {"source": "item_item", "evidence": evidence, "parts": {}})
 
     def popular(self, country: str | None, k: int, exclude: Iterable[str] = ()) -> list[Recommended]:
         """What was bought most lately in a country, or overall for None and unknown countries."""
-        scores = self._popular_scores(country).astype(np.float64)
+        scores = self._popularity.of_country(country).astype(np.float64)
         scores[[self.catalogue.index[item] for item in exclude if item in self.catalogue.index]] = -np.inf
         evidence = {"popular_in": country if country in self.countries else None}
         return self._listed(scores, k, {"source": "popularity", "evidence": evidence, "parts": {}})
@@ -171,15 +174,16 @@ class Recommender:
     @property
     def countries(self) -> tuple[str, ...]:
         """Countries that have a popularity list of their own."""
-        return self.sources[Popularity.name].countries
+        return self._popularity.countries
 
     def item(self, item_id: str) -> dict[str, Any]:
         """title, price and categories. Raises KeyError for an unknown or deleted item."""
         row = self.catalogue.index[item_id]
         return {name: self.catalogue.value(name, row) for name in ("title", "price", "categories")}
 
-    def _popular_scores(self, country: str | None) -> np.ndarray:
-        return self.sources[Popularity.name].of_country(country)
+    @property
+    def _popularity(self) -> Popularity:
+        return cast(Popularity, self.sources[Popularity.name])
 
     def _listed(self, scores: np.ndarray, k: int, reason: dict) -> list[Recommended]:
         listed = top_k(scores[None], k)[0]

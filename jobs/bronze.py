@@ -29,7 +29,9 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     with ledger.writing():
         known = ledger.latest()
         new = [(kind, batch) for kind, batch in ledger.landed() if batch not in known]
-        unfinished = [row[BATCH_ID] for row in known.values() if row["status"] in (ledger.BRONZE, ledger.CHECKED)]
+        unfinished = [
+            row[BATCH_ID] for row in known.values() if row["status"] in (ledger.BRONZE, ledger.CHECKED)
+        ]
         if not new and not unfinished:
             return {"skip": "no new batches"}
         rows = _receive(settings, context, new) if new else []
@@ -81,13 +83,28 @@ def _receive(settings: Settings, context: StepContext, new: list[tuple[str, str]
         append(spark, f"bronze.{kind}", frames)
         judged = {batch: judge(frame, kind, settings, clocks[batch]) for batch, frame in frames.items()}
         counts = count(judged)
-        faulty = {batch: frame.where(f"size({REASONS}) > 0") for batch, frame in judged.items() if counts[batch]["quarantined"]}
+        faulty = {
+            batch: frame.where(f"size({REASONS}) > 0")
+            for batch, frame in judged.items()
+            if counts[batch]["quarantined"]
+        }
         if faulty:
             append(spark, f"quarantine.{kind}", faulty)
         for batch, manifest in batches.items():
             if manifest["rows"] != counts[batch]["rows_in"]:
-                raise BadFile(f"batch {batch} holds {counts[batch]['rows_in']} rows, its manifest says {manifest['rows']}: import it again")
-            rows.append({BATCH_ID: batch, "kind": kind, "status": ledger.BRONZE, **counts[batch], "silver": 0, "duplicates": 0})
+                raise BadFile(
+                    f"batch {batch} holds {counts[batch]['rows_in']} rows, its manifest says {manifest['rows']}: import it again"
+                )
+            rows.append(
+                {
+                    BATCH_ID: batch,
+                    "kind": kind,
+                    "status": ledger.BRONZE,
+                    **counts[batch],
+                    "silver": 0,
+                    "duplicates": 0,
+                }
+            )
     return rows
 
 
@@ -121,7 +138,9 @@ def append(spark: SparkSession, table: str, frames: dict[str, DataFrame]) -> Non
     if not missing:
         return
     rows = missing[0]
-    for frame in missing[1:]:  # a union keeps batches in files of their own, so that their statistics skip the others
+    for frame in missing[
+        1:
+    ]:  # a union keeps batches in files of their own, so that their statistics skip the others
         rows = rows.unionAll(frame)
     rows.write.format("delta").mode("append").save(lake.table_path(table))
 

@@ -45,10 +45,20 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     todo = plan(settings, wanted, before, silver, as_of if context.params.get("rebuild") else None)
     if todo.built:
         build(settings, todo, first, silver)
-        features.note_built(features.Built(newest.isoformat(), [point.isoformat() for point in todo.known], silver))
+        features.note_built(
+            features.Built(newest.isoformat(), [point.isoformat() for point in todo.known], silver)
+        )
     elif emit and features.published().gold == features.gold_versions():
-        return {"skip": f"gold and the online store are at {as_of:%Y-%m-%d} and nothing changed in silver", "as_of": as_of.isoformat()}
-    return {"as_of": as_of.isoformat(), "emit": emit, "points_built": len(todo.built), "points": len(todo.known)}
+        return {
+            "skip": f"gold and the online store are at {as_of:%Y-%m-%d} and nothing changed in silver",
+            "as_of": as_of.isoformat(),
+        }
+    return {
+        "as_of": as_of.isoformat(),
+        "emit": emit,
+        "points_built": len(todo.built),
+        "points": len(todo.known),
+    }
 
 
 def plan(
@@ -63,7 +73,9 @@ def plan(
         return grid.Grid(wanted, wanted)
     standing = [clock.parse(point) for point in before.points]
     changed = earliest_change(settings, before.silver, silver)
-    stale = {point for point in standing if changed and point > changed or rebuild_from and point >= rebuild_from}
+    stale = {
+        point for point in standing if (changed and point > changed) or (rebuild_from and point >= rebuild_from)
+    }
     known = sorted({*wanted, *standing})
     return grid.Grid(known, sorted({*wanted} - {*standing} | stale))
 
@@ -92,7 +104,9 @@ def first_event() -> datetime:
     if not lake.exists("silver.interactions"):
         raise NotThere("no events in silver yet: `aisle import events FILE`, then `aisle run ingest`")
     months = [part["event_month"] for part in DeltaTable(lake.table_path("silver.interactions")).partitions()]
-    oldest = lake.read("silver.interactions", columns=["event_time"], filters=[("event_month", "=", min(months))])
+    oldest = lake.read(
+        "silver.interactions", columns=["event_time"], filters=[("event_month", "=", min(months))]
+    )
     return pc.min(oldest["event_time"]).as_py()
 
 
@@ -106,19 +120,36 @@ def build(settings: Settings, todo: grid.Grid, first: datetime, silver: dict[str
     frames = frames_of(settings, todo, first, silver, events, days)
     # A commit is mostly waiting: two tables at a time keep both cores at work.
     with ThreadPoolExecutor(max_workers=2) as pool:
-        for done in [pool.submit(replace_points, f"gold.{name}", make, todo.built) for name, make in frames.items()]:
+        for done in [
+            pool.submit(replace_points, f"gold.{name}", make, todo.built) for name, make in frames.items()
+        ]:
             done.result()
 
 
 def events_on(spark: SparkSession, days: DataFrame, first: datetime, version: int) -> DataFrame:
     """The columns of silver.interactions that features are made of, with the grid's."""
-    columns = ("event_id", "event_type", "event_time", "user_id", "session_id", "item_id", "order_id", "quantity", "price")
+    columns = (
+        "event_id",
+        "event_type",
+        "event_time",
+        "user_id",
+        "session_id",
+        "item_id",
+        "order_id",
+        "quantity",
+        "price",
+    )
     rows = _read(spark, "silver.interactions", version).select(*columns)
     return grid.on_days(rows, F.to_date("event_time"), days, first)
 
 
 def frames_of(
-    settings: Settings, todo: grid.Grid, first: datetime, silver: dict[str, int], events: DataFrame, days: DataFrame
+    settings: Settings,
+    todo: grid.Grid,
+    first: datetime,
+    silver: dict[str, int],
+    events: DataFrame,
+    days: DataFrame,
 ) -> dict[str, Callable[[], DataFrame]]:
     """What makes each gold table's new rows. The longest come first, so that the two threads end together."""
     conf = settings.features
@@ -134,14 +165,20 @@ def frames_of(
         "item_text": lambda: item_text.transform(events, history(), todo),
         "user_history": lambda: user_history.transform(events, todo, conf.history_length),
         "user_stats": lambda: user_stats.transform(events, users, todo),
-        "co_visits": lambda: co_visits.transform(events, todo.as_of, conf.co_visit_days, conf.co_visit_neighbours),
+        "co_visits": lambda: co_visits.transform(
+            events, todo.as_of, conf.co_visit_days, conf.co_visit_neighbours
+        ),
     }
 
 
 def replace_points(name: str, make: Callable[[], DataFrame], points: list[datetime]) -> None:
     """One commit: the table's rows at `points` become those that `make` gives. Repeating it changes nothing."""
     table, rows = TABLES[name], make()
-    writer = rows.select(*[rows[column].cast(kind) for column, kind in table.columns.items()]).write.format("delta").mode("overwrite")
+    writer = (
+        rows.select(*[rows[column].cast(kind) for column, kind in table.columns.items()])
+        .write.format("delta")
+        .mode("overwrite")
+    )
     if lake.exists(name):
         stamps = ", ".join(f"TIMESTAMP '{point:%Y-%m-%d %H:%M:%S}'" for point in points)
         writer = writer.option("replaceWhere", f"as_of IN ({stamps})")
@@ -155,5 +192,9 @@ def _read(spark: SparkSession, name: str, version: int) -> DataFrame:
 def _whole_day(as_of: datetime) -> datetime:
     found = grid.midnight(as_of)
     if found != as_of:
-        print(f"features stand on whole days: as_of {as_of.isoformat()} is taken as {found:%Y-%m-%d}", file=sys.stderr, flush=True)
+        print(
+            f"features stand on whole days: as_of {as_of.isoformat()} is taken as {found:%Y-%m-%d}",
+            file=sys.stderr,
+            flush=True,
+        )
     return found

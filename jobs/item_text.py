@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 from jobs.grid import BUILT, Grid, carried_forward, so_far
-from jobs.item_stats import day_prices, priced
+from jobs.item_stats import by_day, priced
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -23,7 +23,7 @@ def transform(events: DataFrame, history: DataFrame, grid: Grid) -> DataFrame:
     sold before the point.
     """
     updates = history.groupBy("item_id", BUILT).agg(F.max_by(F.struct(*TEXT), "updated_at").alias("text"))
-    sales = day_prices(events.where("item_id is not null")).groupBy("item_id", BUILT)
+    sales = by_day(events.where("item_id is not null")).groupBy("item_id", BUILT)
     cells = updates.join(sales.agg(F.max_by("price", priced()).alias("paid")), ["item_id", BUILT], "full")
     until_now = so_far("item_id")
     running = cells.select(

@@ -10,10 +10,7 @@ from pyspark.sql.window import Window
 from jobs.grid import KNOWN, Grid
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
-
-# Newest first, and equal moments in the order of what follows, so that the same events always give the same row.
-EVENT = ("event_time", "item_id", "event_type", "quantity")
+    from pyspark.sql import Column, DataFrame
 
 
 def transform(events: DataFrame, grid: Grid, length: int) -> DataFrame:
@@ -29,7 +26,7 @@ def transform(events: DataFrame, grid: Grid, length: int) -> DataFrame:
     cells = (
         events.where("user_id is not null and item_id is not null")
         .groupBy("user_id", KNOWN)
-        .agg(F.collect_list(F.struct(*EVENT)).alias("events"))
+        .agg(F.collect_list(_event()).alias("events"))
     )
     later = Window.partitionBy("user_id").orderBy(F.desc(KNOWN)).rowsBetween(Window.unboundedPreceding, -1)
     start = F.coalesce(F.sum(F.size("events")).over(later), F.lit(0)).cast("int") + 1
@@ -44,18 +41,26 @@ def transform(events: DataFrame, grid: Grid, length: int) -> DataFrame:
     )
     built = [grid.known.index(point) for point in grid.built]
     wanted = F.filter("changes", lambda change: change[KNOWN].isin(built))
-    row = F.transform(
-        wanted,
-        lambda change: F.struct(
-            change[KNOWN].alias(KNOWN), F.slice("events", change["start"], F.lit(length)).alias("events")
-        ),
-    )
-    rows = per_user.select("user_id", F.inline(row))
-    return rows.select(
+    slices = F.transform(wanted, lambda change: _slice(change, length))
+    return per_user.select("user_id", F.inline(slices)).select(
         "user_id",
         grid.moment(F.col(KNOWN), grid.known).alias("as_of"),
         F.col("events.item_id").alias("item_ids"),
         F.col("events.event_type").alias("event_types"),
-        F.transform("events.event_time", F.unix_seconds).alias("event_times"),
-        F.transform("events.quantity", lambda found: F.coalesce(found, F.lit(1.0))).alias("quantities"),
+        F.col("events.second").alias("event_times"),
+        F.col("events.quantity").alias("quantities"),
+    )
+
+
+def _event() -> Column:
+    """Sorted by its fields from the first on: by time, then by what keeps equal moments in one order."""
+    quantity = F.coalesce("quantity", F.lit(1.0)).alias("quantity")
+    return F.struct(
+        "event_time", "item_id", "event_type", quantity, F.unix_seconds("event_time").alias("second")
+    )
+
+
+def _slice(change: Column, length: int) -> Column:
+    return F.struct(
+        change[KNOWN].alias(KNOWN), F.slice("events", change["start"], F.lit(length)).alias("events")
     )

@@ -70,13 +70,15 @@ def _by_order(own: DataFrame) -> DataFrame:
     )
     # An order whose lines fall on both sides of a point is counted at the earlier one.
     begins = F.min(BUILT).over(Window.partitionBy("user_id", "order"))
-    return orders.withColumn("n_orders", (F.col("order").isNotNull() & (begins == F.col(BUILT))).cast("int")).drop("order")
+    return orders.withColumn(
+        "n_orders", (F.col("order").isNotNull() & (begins == F.col(BUILT))).cast("int")
+    ).drop("order")
 
 
 def _new_items(own: DataFrame) -> DataFrame:
     """(user_id, next_built, n_items): one row for each item that a user bought for the first time."""
     bought = own.where("event_type = 'purchase' and item_id is not null")
-    firsts = bought.groupBy("user_id", "item_id").agg(F.min(BUILT).alias(BUILT))
+    firsts = bought.groupBy("user_id", F.xxhash64("item_id")).agg(F.min(BUILT).alias(BUILT))
     return firsts.select("user_id", BUILT, F.lit(1).alias("n_items"))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from aisle import decisions, lake
 from aisle.settings import Settings
+from monitoring.markdown import version_title
 from monitoring.svg import interval_plot
 
 STYLE = """
@@ -81,9 +82,10 @@ def decision_page(record: dict[str, Any]) -> str:
     facts |= {"digest": record["digest"], "digest of the record before": record["previous_digest"]}
     rows = [[escape(name), escape(str(value if value is not None else ""))] for name, value in facts.items()]
     parts = [f"<p>Verdict: {_verdict(record['verdict'])}</p>", _reasons(body), _table(["", ""], rows)]
-    cells = [cell for cell in body.get("metrics", []) if cell["other"] == body.get("opponent")]
-    if cells:
-        parts += ["<h2>Difference to the opponent, relative, with its interval</h2>", interval_plot(cells)]
+    for other in dict.fromkeys(body[name] for name in ("opponent", "served") if body.get(name)):
+        cells = [cell for cell in body.get("metrics", []) if cell["other"] == other]
+        if cells:
+            parts += [f"<h2>Relative difference to {escape(version_title(other))}</h2>", interval_plot(cells)]
     if body.get("rules"):
         told = [
             [escape(each["rule"]), _verdict(each["verdict"]), escape(each["sentence"])]

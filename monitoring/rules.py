@@ -159,11 +159,11 @@ def _harm(rule: str, cell: Cell | None, margin: float) -> Verdict:
 
 
 def slices(found: Comparison, gate: Gate) -> Iterator[Verdict]:
-    """A slice vetoes only on proven harm: many slices are looked at, and some look bad by chance."""
+    """A slice of what is served now vetoes only on proven harm: of many slices some look bad by chance."""
     few = least_differing(gate.confidence)
     for column in COLUMNS:
         for slice_ in SLICES:
-            cell = found.cell(found.opponent, column, slice_, metric_names(gate)[0])
+            cell = found.cell(found.served, column, slice_, metric_names(gate)[0])
             rule = f"slice:{slice_}:{column}"
             if cell is None:
                 yield Verdict(rule, SHOWN, "nobody in the window belongs to it")

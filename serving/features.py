@@ -53,6 +53,8 @@ class OnlineStore:
     def _frame(self, service: str, users: Sequence[str]) -> pd.DataFrame:
         from aisle import features
 
+        if not features.published().as_of:  # opening Feast now would write an empty registry and keep it
+            raise NotThere("nothing is online yet: run the features DAG, or `aisle run features`")
         return pd.DataFrame(features.online(self.settings, service, [{"user_id": user} for user in users]))
 
     def read(self, service: str, users: Sequence[str]) -> list[UserState]:

@@ -25,7 +25,9 @@ def purchases(users: int | None = None, since: str | None = None, until: str | N
     until: exclusive. Guests (lines without a customer) are kept for every `users`-th share of invoices too.
     """
     lines = pd.read_parquet(DATA)
-    lines = lines[lines["stock_code"].str.match(r"^\d{5}") & (lines["unit_price"] > 0) & (lines["quantity"] != 0)]
+    lines = lines[
+        lines["stock_code"].str.match(r"^\d{5}") & (lines["unit_price"] > 0) & (lines["quantity"] != 0)
+    ]
     lines = lines[(lines["quantity"] > 0) != lines["invoice_no"].str.startswith("C")]
     buyer = lines["customer_id"].astype("string")
     lines = lines.assign(buyer=buyer.fillna(lines["invoice_no"]).astype(str), known=buyer.notna())
@@ -80,7 +82,13 @@ def write_silver(rows: pd.DataFrame, batch: str = "one") -> None:
 def write_ledger(newest_event: datetime, batch: str = "one") -> None:
     """The ingest ledger's row that `aisle.clock.newest_as_of` reads."""
     now = datetime.now(UTC)
-    row = {"batch_id": batch, "kind": "events", "status": "silver", "newest_event": newest_event, "recorded_at": now}
+    row = {
+        "batch_id": batch,
+        "kind": "events",
+        "status": "silver",
+        "newest_event": newest_event,
+        "recorded_at": now,
+    }
     lake.append("ops.batches", [row])
 
 

@@ -18,7 +18,16 @@ MAY_IMPORT = {
     "monitoring": {"aisle", "engine"},
     "serving": {"aisle", "engine"},
 }
-HEAVY = {"tensorflow", "tensorflow_recommenders", "tf_keras", "pyspark", "airflow", "feast", "evidently", "great_expectations"}
+HEAVY = {
+    "tensorflow",
+    "tensorflow_recommenders",
+    "tf_keras",
+    "pyspark",
+    "airflow",
+    "feast",
+    "evidently",
+    "great_expectations",
+}
 # The command is the one place of `aisle` that calls rooms, each inside the command that needs it.
 DOORS = {"aisle/cli.py"}
 
@@ -57,7 +66,11 @@ def test_the_command_imports_rooms_only_inside_its_commands() -> None:
 
 
 def test_the_engine_is_free_of_frameworks() -> None:
-    wrong = {str(path.relative_to(ROOT)): sorted(imports(path) & HEAVY) for path in files("engine") if imports(path) & HEAVY}
+    wrong = {
+        str(path.relative_to(ROOT)): sorted(imports(path) & HEAVY)
+        for path in files("engine")
+        if imports(path) & HEAVY
+    }
     assert not wrong
 
 

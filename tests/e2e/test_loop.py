@@ -43,13 +43,20 @@ def slice_of_the_shop(path: Path, share: int = 4) -> Path:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of an installation that has been through `aisle demo`; stopped afterwards."""
     folder = tmp_path_factory.mktemp("loop")
-    ports = {f"AISLE_PORTS__{name}": str(free_port()) for name in ("AIRFLOW", "MLFLOW", "FEAST", "API", "SPARK")}
+    ports = {
+        f"AISLE_PORTS__{name}": str(free_port()) for name in ("AIRFLOW", "MLFLOW", "FEAST", "API", "SPARK")
+    }
     env = {**os.environ, **ports, "AISLE_HOME": str(folder / "home"), "TF_USE_LEGACY_KERAS": "1"}
     env |= {"AISLE_GATE__MIN_USERS": "50", "PYTHONDONTWRITEBYTECODE": ""}
     data = slice_of_the_shop(folder / "slice.parquet")
     try:
         run = subprocess.run(
-            [AISLE, "demo", "--data", data], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1400
+            [AISLE, "demo", "--data", data],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=1400,
         )
         (folder / "demo.log").write_text(run.stdout + run.stderr)
         assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-6000:]
@@ -75,7 +82,9 @@ def test_every_row_is_accounted_for(shop: dict[str, str]) -> None:
     events = kinds["events"]
     assert events["rows_in"] > 100_000
     for kind, rows in kinds.items():
-        assert rows["rows_in"] == rows["silver"] + rows["duplicates"] + rows["quarantined"] + rows["set_aside"], kind
+        assert (
+            rows["rows_in"] == rows["silver"] + rows["duplicates"] + rows["quarantined"] + rows["set_aside"]
+        ), kind
 
 
 def test_a_champion_was_decided_released_and_judged_again(shop: dict[str, str]) -> None:

@@ -78,9 +78,17 @@ def test_a_model_that_was_trained_on_a_shuffled_join_is_refused(shop: Shop, sett
 def test_a_model_that_is_worse_on_one_slice_only_is_refused_by_that_slice(
     shop: Shop, settings: Settings
 ) -> None:
-    judged = judge(shop.evaluation(muted(shop.recommender, 0.4), None), "2", settings, NONE)
+    old = baseline(shop.recommender, "personal")
+    judged = judge(shop.evaluation(muted(shop.recommender, 0.4), old), "2", settings, ONE)
     assert judged.verdict == "refused"
+    assert judged.found.cell("champion:1", "all", "all", "ndcg@10").low > 0
     assert refusing(judged) == {"slice:tail_items:all"}
+
+
+def test_slices_protect_what_is_served_and_a_baseline_is_not(shop: Shop, settings: Settings) -> None:
+    judged = judge(shop.evaluation(muted(shop.recommender, 0.4), None), "2", settings, NONE)
+    assert (judged.found.opponent, judged.found.served) == ("personal_frequency", "popularity")
+    assert judged.verdict == "passed", judged.reasons
 
 
 def test_a_missing_metric_blocks(shop: Shop, settings: Settings) -> None:
