@@ -105,7 +105,6 @@ class Serving(_Section):
     host: str
     k: int = Field(gt=0)
     max_k: int = Field(gt=0)
-    candidates: int = Field(gt=0)
     pointer_seconds: float = Field(gt=0)
     swap_seconds: float = Field(gt=0)
     feature_deadline_seconds: float = Field(gt=0)

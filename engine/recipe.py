@@ -37,7 +37,7 @@ class Recipe(BaseModel):
     feature_service: str = "retrieval_v1"
     event_weights: dict[str, float] = Field(default_factory=lambda: {"purchase": 1.0, "return": -1.0})
     sources: dict[str, dict[str, float]] = Field(
-        default_factory=lambda: {name: {} for name in FROM_HISTORIES}
+        default_factory=lambda: dict[str, dict[str, float]]({name: {} for name in FROM_HISTORIES})
     )
     weights: Weights = START
 

@@ -53,7 +53,7 @@ def questions(settings: Settings) -> tuple[Any, Any, Any]:
             None, description="Who is shopping; an unknown id gets what is popular.", examples=["12347"]
         )
         session_id: Id | None = Field(
-            None, description="An anonymous visitor's session; written to the log line."
+            None, description="An anonymous visitor's session; accepted, and without effect yet."
         )
         country: Id | None = Field(
             None,

@@ -26,6 +26,7 @@ from aisle.errors import NotThere, TooLittleData
 from aisle.settings import Settings
 from aisle.stages import StepContext
 
+MOMENT = "datetime64[us, UTC]"  # of event_timestamp, so that every join of it is between equals
 USER_SERVICE = "retrieval_v1"
 ITEM_SERVICE = "item_v1"
 MIN_DAYS = 28  # of purchases before V: less teaches no taste
@@ -135,7 +136,7 @@ def require_span(bought: pd.DataFrame, cuts: Cuts) -> None:
 
 def labelled(bought: pd.DataFrame, cuts: Cuts) -> pd.DataFrame:
     """One row per user and purchase day: user_id, event_timestamp (midnight), label_items (distinct, sorted), split."""
-    days = bought.assign(event_timestamp=bought["event_time"].dt.floor("D"))
+    days = bought.assign(event_timestamp=bought["event_time"].dt.floor("D").astype(MOMENT))
     distinct = (
         days[["user_id", "event_timestamp", "item_id"]]
         .drop_duplicates()
@@ -167,7 +168,7 @@ def _at_cuts(events: pd.DataFrame, key: str, cuts: Cuts) -> pd.DataFrame:
         pd.DataFrame({key: first.index[first < cut], "event_timestamp": pd.Timestamp(cut)})
         for _, cut in cuts.items()
     ]
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True).astype({"event_timestamp": MOMENT})
 
 
 def _features(settings: Settings, rows: pd.DataFrame, key: str, service: str) -> pd.DataFrame:
@@ -176,9 +177,7 @@ def _features(settings: Settings, rows: pd.DataFrame, key: str, service: str) ->
 
     wanted = rows[[key, "event_timestamp"]].drop_duplicates().reset_index(drop=True)
     found = historical(settings, wanted, service)
-    found["event_timestamp"] = pd.to_datetime(found["event_timestamp"], utc=True).astype(
-        wanted["event_timestamp"].dtype
-    )
+    found["event_timestamp"] = pd.to_datetime(found["event_timestamp"], utc=True).astype(MOMENT)
     return found.sort_values([key, "event_timestamp"]).reset_index(drop=True)
 
 
