@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aisle import lake
-from aisle.errors import NotThere
+from aisle.errors import FeatureMismatch, NotThere
 from aisle.settings import Settings
 from aisle.spark import running_server, spark_conf
 
 if TYPE_CHECKING:
     import pandas as pd
-    from feast import FeatureStore
+    from feast import FeatureService, FeatureStore
 
 PROJECT = "aisle"
 GOLD = ("user_stats", "item_stats", "user_history", "item_text", "co_visits")
@@ -157,3 +157,92 @@ def _service(found: FeatureStore, name: str):
         raise NotThere(
             f"no feature service {name!r}; applied are: {known}. Run `aisle run features.feast`"
         ) from None
+
+
+def configuration(settings: Settings) -> dict[str, Any]:
+    """`feature_store.yaml` as a dict: registry and online store under AISLE_HOME, Spark where the settings say."""
+    remote = settings.spark.remote or running_server()
+    spark = {"spark.remote": remote} if remote else {"spark.master": settings.spark.master, **spark_conf(settings)}
+    return {
+        "project": PROJECT,
+        "project_description": "Aisle: features of users and items as known at points in time.",
+        "provider": "local",
+        "registry": {"registry_type": "file", "path": str(folder() / "registry.db"), "cache_ttl_seconds": 60},
+        "offline_store": {"type": "spark", "spark_conf": spark},
+        "online_store": online_store(),
+        "entity_key_serialization_version": 3,
+        "materialization": {"pull_latest_features": True},
+        "data_quality_monitoring": {"auto_baseline": False},
+    }
+
+
+def online_store() -> dict[str, Any]:
+    """Where the newest values are kept for serving: SQLite under AISLE_HOME."""
+    return {"type": "sqlite", "path": str(folder() / "online.db")}
+
+
+def store(settings: Settings) -> FeatureStore:
+    """The feature store as configured now. Its Spark session starts when something reads offline."""
+    from feast import FeatureStore
+    from feast.repo_config import RepoConfig
+
+    return FeatureStore(config=RepoConfig(**configuration(settings), repo_path=folder()))
+
+
+def historical(settings: Settings, entity_frame: pd.DataFrame, service: str) -> pd.DataFrame:
+    """`entity_frame` with a service's features as known at each row's event_timestamp (UTC).
+
+    entity_frame: the entities' keys (user_id, item_id) and event_timestamp. Rows come back in no order. Where views
+    of the service share feature names, all are prefixed: ``item_stats__price``.
+    Raises NotThere where the service was never published.
+    """
+    from aisle.spark import session
+
+    session(settings)
+    found = store(settings)
+    wanted = _service(found, service)
+    asked = found.get_historical_features(entity_frame.copy(), wanted, full_feature_names=_names_repeat(wanted))
+    return asked.to_df()
+
+
+def online(settings: Settings, service: str, entity_rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The newest values for each of `entity_rows` ({"user_id": …}), in their order; unknown entities have nulls.
+
+    The store stays open between calls: the first costs seconds, the next milliseconds.
+    Raises NotThere where the service was never published.
+    """
+    found = _open_store(settings, str(lake.home()))
+    wanted = _service(found, service)
+    return found.get_online_features(wanted, entity_rows, full_feature_names=_names_repeat(wanted)).to_df()
+
+
+def require(settings: Settings, service: str, columns: tuple[str, ...]) -> None:
+    """Raises FeatureMismatch where the catalogue has no such service, or it lacks one of `columns`."""
+    try:
+        wanted = _service(_open_store(settings, str(lake.home())), service)
+    except NotThere as error:
+        raise FeatureMismatch(str(error)) from None
+    there = {feature.name for view in wanted.feature_view_projections for feature in view.features}
+    missing = sorted(set(columns) - there)
+    if missing:
+        raise FeatureMismatch(f"feature service {service!r} has no {', '.join(missing)}; it has {', '.join(sorted(there))}")
+
+
+@lru_cache(maxsize=4)
+def _open_store(settings: Settings, home: str) -> FeatureStore:
+    return store(settings)
+
+
+def _service(found: FeatureStore, name: str) -> FeatureService:
+    from feast.errors import FeatureServiceNotFoundException
+
+    try:
+        return found.get_feature_service(name, allow_cache=True)
+    except FeatureServiceNotFoundException:
+        known = ", ".join(sorted(each.name for each in found.list_feature_services())) or "none"
+        raise NotThere(f"no feature service {name!r}; there are: {known}. `aisle run features` publishes them") from None
+
+
+def _names_repeat(service: FeatureService) -> bool:
+    names = [feature.name for view in service.feature_view_projections for feature in view.features]
+    return len(names) != len(set(names))

@@ -1,69 +1,80 @@
-"""features.feast: the catalogue is applied when it changed, and the newest as_of goes online.
+"""features.feast: publishes the definitions, and the newest as_of of gold to the online store.
 
-Materialised is exactly the newest point, by its own interval: Feast's incremental way misses late rows (feast#4133). A
-past as_of never moves online values back: whatever a by-hand run built, only the newest point of gold is read here.
+Only the newest point is materialised, by its own interval: an incremental materialisation misses late rows, and a
+backfill must not move online values back. What was published is noted last; a run that is killed is repeated.
 """
 
 from __future__ import annotations
 
-import os
-from datetime import timedelta
-from hashlib import sha256
-from pathlib import Path
-from typing import Any
+import hashlib
+import warnings
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from aisle import clock, features, lake
 from aisle.errors import NotThere
 from aisle.settings import Settings
 from aisle.stages import StepContext
 
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
 
 def run(settings: Settings, context: StepContext) -> dict[str, Any]:
-    """Returns as_of, the rows brought online per view, and `emit`: false where a past as_of was built by hand."""
-    built, before = features.built(), features.published()
+    """Returns {"as_of", "materialised": {view: rows}, "emit", "applied"}. Raises NotThere before features.gold."""
+    built = features.built()
     if built is None:
-        raise NotThere("gold is empty: run features.gold first")
-    gold = (context.params.get("upstream") or {}).get("features.gold", {})
-    now = features.Published(built.as_of, features.gold_versions(), digest())
-    rows: dict[str, int] = {}
-    if now != before:
-        write_config(settings)
-        rows = bring_online(settings, now, applied=before.definitions == now.definitions)
-        features.note_published(now)
-    return {"as_of": built.as_of, "materialised": rows, "emit": gold.get("emit", True)}
+        raise NotThere("no gold yet: `aisle run features.gold` comes first")
+    gold = context.params.get("upstream", {}).get("features.gold", {})
+    newest = clock.parse(built.as_of)
+    asked = clock.parse(gold["as_of"]) if gold else context.as_of or newest
+    before, versions = features.published(), features.gold_versions()
+    store = features.store(settings)
+    definitions, applied = _apply(settings, store, before.definitions)
+    result = {"as_of": built.as_of, "applied": applied, "materialised": {}}
+    if not gold.get("emit", True) or asked < newest:
+        features.note_published(features.Published(before.as_of, before.gold, definitions))
+        return {**result, "emit": False}
+    if before.gold != versions or before.as_of != built.as_of:
+        result["materialised"] = materialise(settings, store, newest)
+    features.note_published(features.Published(built.as_of, versions, definitions))
+    return {**result, "emit": True}
 
 
-def bring_online(settings: Settings, now: features.Published, applied: bool) -> dict[str, int]:
-    """Applies the catalogue unless it stands, and materialises the newest point. Rows per view."""
+def _apply(settings: Settings, store: FeatureStore, before: str) -> tuple[str, bool]:
+    """Applies the definitions where they changed, because that costs seconds. Returns their digest and whether it did."""
+    from feature_repo.entities import item, user
+    from feature_repo.services import services
+    from feature_repo.views import views
+
+    _write_yaml(settings)
+    found = views()
+    objects = [user, item, *(view.batch_source for view in found.values()), *found.values(), *services(found)]
+    told = "\n".join(str(each) for each in objects)
+    digest = hashlib.sha256(told.encode()).hexdigest()[:16]
+    if digest == before:
+        return digest, False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        store.apply(objects)
+    return digest, True
+
+
+def materialise(settings: Settings, store: FeatureStore, as_of: datetime) -> dict[str, int]:
+    """Writes the rows of `as_of` to the online store; returns how many by view."""
     from aisle.spark import session
-    from feature_repo.definitions import CATALOGUE, VIEWS
 
     session(settings)
-    store = features.store(settings)
-    if not applied:
-        store.apply(CATALOGUE)
-    point = clock.parse(now.as_of)
-    names = [view.name for view in VIEWS]
-    store.materialize(point - timedelta(seconds=1), point, feature_views=names)
-    return {
-        name: lake.read(f"gold.{name}", columns=["as_of"], filters=[("as_of", "=", point)]).num_rows
-        for name in names
-    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        store.materialize(as_of - timedelta(seconds=1), as_of)
+    filters = [("as_of", "=", as_of)]
+    return {name: lake.read(f"gold.{name}", columns=["as_of"], filters=filters).num_rows for name in features.GOLD}
 
 
-def digest() -> str:
-    """Of the definitions and of where they point: applying costs seconds and is left out when nothing changed."""
-    text = (Path(__file__).parent / "definitions.py").read_bytes() + lake.table_path(
-        "gold.user_stats"
-    ).encode()
-    return sha256(text).hexdigest()
-
-
-def write_config(settings: Settings) -> None:
-    """`feature_store.yaml` for `feast ui` and for a data scientist's own FeatureStore(repo_path=…)."""
+def _write_yaml(settings: Settings) -> None:
+    """`feature_store.yaml`, for `feast ui` and for a data scientist's ``FeatureStore(repo_path=…)``."""
     import yaml
 
-    target = features.folder() / "feature_store.yaml"
-    staged = target.with_suffix(".new")
-    staged.write_text(yaml.safe_dump(features.config(settings), sort_keys=False))
-    os.replace(staged, target)
+    path = features.folder() / "feature_store.yaml"
+    path.write_text(yaml.safe_dump(features.configuration(settings), sort_keys=False))

@@ -86,16 +86,19 @@ def view(name: str, entity: Entity, description: str, **tags: str) -> FeatureVie
     )
 
 
-user_history = view(
-    "user_history",
-    user,
-    "A user's events with items, newest first. A row stands until the user's next one.",
-    kind="sequence",
-    used_by="retrieval",
-)
-user_stats = view("user_stats", user, "Counts and recency of a user.", kind="aggregate", used_by="ranking, slices")
-item_stats = view("item_stats", item, "Counts, popularity and price of an item.", kind="aggregate", used_by="ranking, popularity")
-item_text = view("item_text", item, "Title, categories, brand and price of an item.", kind="attributes", used_by="retrieval, content")
-co_visits = view("co_visits", item, "What is bought together with an item.", kind="neighbours", used_by="catalogue pages")
-
-VIEWS = [user_history, user_stats, item_stats, item_text, co_visits]
+def views() -> dict[str, FeatureView]:
+    """Every view by name. Built when asked for, because the sources' paths depend on AISLE_HOME."""
+    found = [
+        view(
+            "user_history",
+            user,
+            "A user's events with items, newest first. A row stands until the user's next one.",
+            kind="sequence",
+            used_by="retrieval",
+        ),
+        view("user_stats", user, "Counts and recency of a user.", kind="aggregate", used_by="ranking"),
+        view("item_stats", item, "Counts, popularity and price of an item.", kind="aggregate", used_by="popularity"),
+        view("item_text", item, "Title, categories, brand and price.", kind="attributes", used_by="retrieval"),
+        view("co_visits", item, "What is bought together with an item.", kind="neighbours", used_by="catalogue"),
+    ]
+    return {each.name: each for each in found}

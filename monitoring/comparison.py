@@ -1,7 +1,8 @@
 """What `ops.evaluations` says of a challenger and everything it is compared with, as means with intervals.
 
 A cell is one metric in one column ("all" | "new") and slice, of the challenger against one other version,
-over the users that both were measured on. Slices are compared with what is served now only.
+over the users that both were measured on. Slices are compared with the champion only; without one, with the
+baselines.
 """
 
 from __future__ import annotations
@@ -56,7 +57,6 @@ class Comparison:
 
     opponent: the champion, else the best baseline; '' where neither was evaluated.
     coverage: version -> column -> share of the catalogue.
-    served: what shoppers have now, whom slices protect: the champion, else popularity.
     missing, not_finite: what the rules need and is not there or is no number, in words.
     """
 
@@ -68,10 +68,6 @@ class Comparison:
     missing: list[str]
     not_finite: list[str]
 
-    @property
-    def served(self) -> str:
-        return served(self.opponent)
-
     def cell(self, other: str, column: str, slice_: str, metric: str) -> Cell | None:
         return self.cells.get((other, column, slice_, metric))
 
@@ -79,9 +75,9 @@ class Comparison:
         return [asdict(cell) for cell in self.cells.values()]
 
 
-def served(opponent: str) -> str:
-    """A baseline that was never served has no shopper to lose; without a champion they see what is popular."""
-    return opponent if opponent.startswith(CHAMPION) else BASELINES[0]
+def guards(opponent: str) -> tuple[str, ...]:
+    """Versions that slices are compared with: the champion, or every baseline where there is none."""
+    return (opponent,) if opponent.startswith(CHAMPION) else BASELINES
 
 
 def metric_names(gate: Gate) -> tuple[str, ...]:
@@ -184,12 +180,12 @@ def _unpaired(groups: dict, challenger: str, opponent: str, primary: str) -> lis
 def _cells(
     frame: pd.DataFrame, challenger: str, opponent: str, names: tuple[str, ...], gate: Gate, seed: int
 ) -> Iterator[Cell]:
-    """Cells of every other version over everybody, and of what is served now in every slice."""
+    """Cells of every other version over everybody, and of the slices' guards in every slice."""
     chosen = frame[frame["metric"].isin(names) & np.isfinite(frame["value"].astype(float))]
     for (column, slice_), part in chosen.groupby(["column", "slice"], sort=True):
         wide = part.pivot(index="user_id", columns=["version", "metric"], values="value").sort_index()
         others = set(wide.columns.get_level_values(0)) - {challenger}
-        for other in sorted(others if slice_ == WHOLE else others & {served(opponent)}):
+        for other in sorted(others if slice_ == WHOLE else others & set(guards(opponent))):
             both = [name for name in names if (challenger, name) in wide and (other, name) in wide]
             pairs = wide[[(who, name) for who in (challenger, other) for name in both]].dropna()
             if both and len(pairs):

@@ -165,7 +165,7 @@ def _rules(rules: list[dict[str, Any]]) -> Table:
 
 
 def _metrics(body: dict[str, Any]) -> Table:
-    """Every cell: the whole list against each other version, and slices against what is served."""
+    """Every cell: the whole lists against each other version, slices against the opponent."""
     table = _table(
         "Metrics, with intervals",
         "metric",
@@ -178,6 +178,8 @@ def _metrics(body: dict[str, Any]) -> Table:
         "difference",
     )
     for cell in body["metrics"]:
+        if cell["other"] != body.get("opponent") and cell["slice"] != "all":
+            continue
         mean = f"{cell['mean']:.4f} [{cell['mean_low']:.4f}, {cell['mean_high']:.4f}]"
         difference = f"{cell['difference']:+.1%} [{cell['low']:+.1%}, {cell['high']:+.1%}]"
         row = (

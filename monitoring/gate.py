@@ -166,7 +166,6 @@ def _body(
         "mlflow_run": version.run_id,
         "window": comparison.WINDOW,
         "opponent": found.opponent,
-        "served": found.served,
         "users": found.users,
         "data_versions": json.loads(version.tags.get("delta_versions") or "{}"),
         "champion_data_versions": json.loads(

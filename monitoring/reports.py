@@ -82,10 +82,12 @@ def decision_page(record: dict[str, Any]) -> str:
     facts |= {"digest": record["digest"], "digest of the record before": record["previous_digest"]}
     rows = [[escape(name), escape(str(value if value is not None else ""))] for name, value in facts.items()]
     parts = [f"<p>Verdict: {_verdict(record['verdict'])}</p>", _reasons(body), _table(["", ""], rows)]
-    for other in dict.fromkeys(body[name] for name in ("opponent", "served") if body.get(name)):
-        cells = [cell for cell in body.get("metrics", []) if cell["other"] == other]
-        if cells:
-            parts += [f"<h2>Relative difference to {escape(version_title(other))}</h2>", interval_plot(cells)]
+    cells = [cell for cell in body.get("metrics", []) if cell["other"] == body.get("opponent")]
+    if cells:
+        parts += [
+            f"<h2>Relative difference to {escape(version_title(body['opponent']))}</h2>",
+            interval_plot(cells),
+        ]
     if body.get("rules"):
         told = [
             [escape(each["rule"]), _verdict(each["verdict"]), escape(each["sentence"])]

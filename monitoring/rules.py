@@ -13,7 +13,17 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from aisle.settings import Gate
-from monitoring.comparison import BASELINES, CHAMPION, COLUMNS, SLICES, WHOLE, Cell, Comparison, metric_names
+from monitoring.comparison import (
+    BASELINES,
+    CHAMPION,
+    COLUMNS,
+    SLICES,
+    WHOLE,
+    Cell,
+    Comparison,
+    guards,
+    metric_names,
+)
 from monitoring.intervals import least_differing
 
 PASSED, FAILED, BLOCKED, SHOWN = "passed", "failed", "blocked", "shown"
@@ -159,19 +169,26 @@ def _harm(rule: str, cell: Cell | None, margin: float) -> Verdict:
 
 
 def slices(found: Comparison, gate: Gate) -> Iterator[Verdict]:
-    """A slice of what is served now vetoes only on proven harm: of many slices some look bad by chance."""
-    few = least_differing(gate.confidence)
+    """A slice vetoes only on proven harm: of many slices, some look bad by chance."""
+    name = metric_names(gate)[0]
     for column in COLUMNS:
         for slice_ in SLICES:
-            cell = found.cell(found.served, column, slice_, metric_names(gate)[0])
-            rule = f"slice:{slice_}:{column}"
-            if cell is None:
-                yield Verdict(rule, SHOWN, "nobody in the window belongs to it")
-            elif cell.users < gate.slice_min_users or cell.differing < few:
-                why = f"{cell.users} users, {cell.differing} of them with a difference, are too few to vote"
-                yield Verdict(rule, SHOWN, f"{_said(cell)}; {why}", _figures(cell))
-            else:
-                yield _harm(rule, cell, gate.slice_margin)
+            cells = [found.cell(other, column, slice_, name) for other in guards(found.opponent)]
+            yield _slice(f"slice:{slice_}:{column}", [cell for cell in cells if cell], gate)
+
+
+def _slice(rule: str, cells: list[Cell], gate: Gate) -> Verdict:
+    """One slice against the champion. Without one, against the baseline that it comes off best with:
+    each of them is a specialist of some slice, so only who is worse than all of them is worse than no
+    model.
+    """
+    if not cells:
+        return Verdict(rule, SHOWN, "nobody in the window belongs to it")
+    cell = max(cells, key=lambda each: each.high)
+    if cell.users < gate.slice_min_users or cell.differing < least_differing(gate.confidence):
+        why = f"{cell.users} users, {cell.differing} of them with a difference, are too few to vote"
+        return Verdict(rule, SHOWN, f"{_said(cell)}; {why}", _figures(cell))
+    return _harm(rule, cell, gate.slice_margin)
 
 
 def beats_popularity(found: Comparison, gate: Gate) -> Iterator[Verdict]:

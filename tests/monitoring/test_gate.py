@@ -85,10 +85,15 @@ def test_a_model_that_is_worse_on_one_slice_only_is_refused_by_that_slice(
     assert refusing(judged) == {"slice:tail_items:all"}
 
 
-def test_slices_protect_what_is_served_and_a_baseline_is_not(shop: Shop, settings: Settings) -> None:
-    judged = judge(shop.evaluation(muted(shop.recommender, 0.4), None), "2", settings, NONE)
-    assert (judged.found.opponent, judged.found.served) == ("personal_frequency", "popularity")
-    assert judged.verdict == "passed", judged.reasons
+def test_without_a_champion_a_slice_vetoes_what_is_worse_than_every_baseline(
+    shop: Shop, settings: Settings
+) -> None:
+    one_is_better = judge(shop.evaluation(muted(shop.recommender, 0.4), None), "2", settings, NONE)
+    assert one_is_better.verdict == "passed", one_is_better.reasons
+    frame = shop.evaluation(shop.recommender, None)
+    tail = frame["version"].eq("2") & frame["slice"].eq("tail_items")
+    judged = judge(frame.assign(value=frame["value"].mask(tail, 0.0)), "2", settings, NONE)
+    assert refusing(judged) == {"slice:tail_items:all", "slice:tail_items:new"}
 
 
 def test_a_missing_metric_blocks(shop: Shop, settings: Settings) -> None:
