@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,79 +89,14 @@ def note_published(found: Published) -> None:
     os.replace(staged, folder() / "published.json")
 
 
-def config(settings: Settings) -> dict[str, Any]:
-    """`feature_store.yaml` as a dict: offline is Spark over Delta, online SQLite, all below AISLE_HOME/feast."""
+def configuration(settings: Settings) -> dict[str, Any]:
+    """`feature_store.yaml` as a dict: registry and online store under AISLE_HOME, Spark where the settings say."""
     remote = settings.spark.remote or running_server()
     spark = (
         {"spark.remote": remote}
         if remote
         else {"spark.master": settings.spark.master, **spark_conf(settings)}
     )
-    return {
-        "project": PROJECT,
-        "provider": "local",
-        "registry": {"registry_type": "file", "path": str(folder() / "registry.db"), "cache_ttl_seconds": 60},
-        "offline_store": {"type": "spark", "spark_conf": spark},
-        "online_store": {"type": "sqlite", "path": str(folder() / "online.db")},
-        "entity_key_serialization_version": 3,
-        "materialization": {"pull_latest_features": True},
-    }
-
-
-def store(settings: Settings) -> FeatureStore:
-    """A Feast store on the settings in force, without a file in between."""
-    from feast import FeatureStore, RepoConfig
-
-    return FeatureStore(config=RepoConfig(repo_path=folder(), **config(settings)))
-
-
-@lru_cache(maxsize=2)
-def _open(home: str) -> FeatureStore:
-    from aisle.settings import load
-
-    return store(load())
-
-
-def historical(settings: Settings, entity_frame: pd.DataFrame, service: str) -> pd.DataFrame:
-    """Point-in-time values: for each row the newest as_of that is not after its event_timestamp.
-
-    entity_frame: the entities' id columns and event_timestamp (UTC). Returns them with the service's features; lists are
-    Python lists, a row with no snapshot before it has nulls. Raises NotThere where the service is not applied.
-    """
-    from aisle.spark import session
-
-    session(settings)  # Feast takes the active session; ours knows Delta
-    found = store(settings)
-    rows = found.get_historical_features(entity_df=entity_frame, features=_service(found, service)).to_df()
-    for column in rows.select_dtypes("object").columns:
-        rows[column] = rows[column].map(
-            lambda value: value if value is None or isinstance(value, str | float | bool) else list(value)
-        )
-    return rows
-
-
-def online(settings: Settings, service: str, entity_rows: list[dict[str, str]]) -> dict[str, list[Any]]:
-    """Newest values by column, in the order of `entity_rows`; None where an entity is unknown. The store is kept open."""
-    found = _open(str(lake.home()))
-    return found.get_online_features(features=_service(found, service), entity_rows=entity_rows).to_dict()
-
-
-def _service(found: FeatureStore, name: str):
-    from feast.errors import FeatureServiceNotFoundException
-
-    try:
-        return found.get_feature_service(name)
-    except FeatureServiceNotFoundException:
-        known = ", ".join(sorted(each.name for each in found.list_feature_services())) or "none"
-        raise NotThere(
-            f"no feature service {name!r}; applied are: {known}. Run `aisle run features.feast`"
-        ) from None
-
-
-def configuration(settings: Settings) -> dict[str, Any]:
-    """`feature_store.yaml` as a dict: registry and online store under AISLE_HOME, Spark where the settings say."""
-    remote = settings.spark.remote or running_server()
-    spark = {"spark.remote": remote} if remote else {"spark.master": settings.spark.master, **spark_conf(settings)}
     return {
         "project": PROJECT,
         "project_description": "Aisle: features of users and items as known at points in time.",
@@ -196,13 +130,18 @@ def historical(settings: Settings, entity_frame: pd.DataFrame, service: str) -> 
     of the service share feature names, all are prefixed: ``item_stats__price``.
     Raises NotThere where the service was never published.
     """
+    import pandas as pd
+
     from aisle.spark import session
 
     session(settings)
     found = store(settings)
     wanted = _service(found, service)
-    asked = found.get_historical_features(entity_frame.copy(), wanted, full_feature_names=_names_repeat(wanted))
-    return asked.to_df()
+    asked = found.get_historical_features(
+        entity_frame.copy(), wanted, full_feature_names=_names_repeat(wanted)
+    )
+    rows = asked.to_df()
+    return rows.assign(event_timestamp=pd.to_datetime(rows["event_timestamp"], utc=True))
 
 
 def online(settings: Settings, service: str, entity_rows: list[dict[str, Any]]) -> pd.DataFrame:
@@ -211,7 +150,7 @@ def online(settings: Settings, service: str, entity_rows: list[dict[str, Any]]) 
     The store stays open between calls: the first costs seconds, the next milliseconds.
     Raises NotThere where the service was never published.
     """
-    found = _open_store(settings, str(lake.home()))
+    found = _open_store(settings)
     wanted = _service(found, service)
     return found.get_online_features(wanted, entity_rows, full_feature_names=_names_repeat(wanted)).to_df()
 
@@ -219,18 +158,25 @@ def online(settings: Settings, service: str, entity_rows: list[dict[str, Any]]) 
 def require(settings: Settings, service: str, columns: tuple[str, ...]) -> None:
     """Raises FeatureMismatch where the catalogue has no such service, or it lacks one of `columns`."""
     try:
-        wanted = _service(_open_store(settings, str(lake.home())), service)
+        wanted = _service(_open_store(settings), service)
     except NotThere as error:
         raise FeatureMismatch(str(error)) from None
     there = {feature.name for view in wanted.feature_view_projections for feature in view.features}
     missing = sorted(set(columns) - there)
     if missing:
-        raise FeatureMismatch(f"feature service {service!r} has no {', '.join(missing)}; it has {', '.join(sorted(there))}")
+        raise FeatureMismatch(
+            f"feature service {service!r} has no {', '.join(missing)}; it has {', '.join(sorted(there))}"
+        )
 
 
-@lru_cache(maxsize=4)
-def _open_store(settings: Settings, home: str) -> FeatureStore:
-    return store(settings)
+_OPEN: dict[Path, FeatureStore] = {}
+
+
+def _open_store(settings: Settings) -> FeatureStore:
+    """The store of this AISLE_HOME that is kept open."""
+    if folder() not in _OPEN:
+        _OPEN[folder()] = store(settings)
+    return _OPEN[folder()]
 
 
 def _service(found: FeatureStore, name: str) -> FeatureService:
@@ -240,7 +186,9 @@ def _service(found: FeatureStore, name: str) -> FeatureService:
         return found.get_feature_service(name, allow_cache=True)
     except FeatureServiceNotFoundException:
         known = ", ".join(sorted(each.name for each in found.list_feature_services())) or "none"
-        raise NotThere(f"no feature service {name!r}; there are: {known}. `aisle run features` publishes them") from None
+        raise NotThere(
+            f"no feature service {name!r}; there are: {known}. `aisle run features` publishes them"
+        ) from None
 
 
 def _names_repeat(service: FeatureService) -> bool:

@@ -1,14 +1,17 @@
-"""features.feast: publishes the definitions, and the newest as_of of gold to the online store.
+"""features.feast: publishes the definitions where they changed, and brings the newest as_of of gold online.
 
-Only the newest point is materialised, by its own interval: an incremental materialisation misses late rows, and a
-backfill must not move online values back. What was published is noted last; a run that is killed is repeated.
+Materialised is exactly the newest point, by its own interval: Feast's incremental way misses late rows (feast#4133). A
+backfill never moves online values back: whatever it built, only the newest point of gold is read here. What was
+published is noted last, so a run that is killed is repeated by the next one.
 """
 
 from __future__ import annotations
 
-import hashlib
+import os
 import warnings
-from datetime import datetime, timedelta
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aisle import clock, features, lake
@@ -19,62 +22,75 @@ from aisle.stages import StepContext
 if TYPE_CHECKING:
     from feast import FeatureStore
 
+DEFINED_IN = ("entities", "sources", "views", "services")
+
 
 def run(settings: Settings, context: StepContext) -> dict[str, Any]:
-    """Returns {"as_of", "materialised": {view: rows}, "emit", "applied"}. Raises NotThere before features.gold."""
-    built = features.built()
+    """Returns as_of, the rows brought online per view, and `emit`: false where gold only filled in the past.
+
+    Raises NotThere before features.gold. Where nothing changed since the last time, Feast is not even imported.
+    """
+    built, before = features.built(), features.published()
     if built is None:
-        raise NotThere("no gold yet: `aisle run features.gold` comes first")
-    gold = context.params.get("upstream", {}).get("features.gold", {})
-    newest = clock.parse(built.as_of)
-    asked = clock.parse(gold["as_of"]) if gold else context.as_of or newest
-    before, versions = features.published(), features.gold_versions()
+        raise NotThere("gold is empty: run `aisle run features.gold` first")
+    gold = (context.params.get("upstream") or {}).get("features.gold", {})
+    now = features.Published(built.as_of, features.gold_versions(), digest())
+    rows: dict[str, int] = {}
+    write_config(settings)
+    if now != before:
+        rows = bring_online(settings, now, applied=before.definitions == now.definitions)
+        features.note_published(now)
+    return {"as_of": built.as_of, "materialised": rows, "emit": gold.get("emit", True)}
+
+
+def bring_online(settings: Settings, now: features.Published, applied: bool) -> dict[str, int]:
+    """Applies the definitions unless they stand, and materialises the newest point. Rows per view."""
+    from aisle.spark import session
+
+    session(settings)  # Feast takes the active session; ours knows Delta
     store = features.store(settings)
-    definitions, applied = _apply(settings, store, before.definitions)
-    result = {"as_of": built.as_of, "applied": applied, "materialised": {}}
-    if not gold.get("emit", True) or asked < newest:
-        features.note_published(features.Published(before.as_of, before.gold, definitions))
-        return {**result, "emit": False}
-    if before.gold != versions or before.as_of != built.as_of:
-        result["materialised"] = materialise(settings, store, newest)
-    features.note_published(features.Published(built.as_of, versions, definitions))
-    return {**result, "emit": True}
+    point = clock.parse(now.as_of)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", RuntimeWarning
+        )  # Feast calls its Spark store experimental at every read
+        if not applied:
+            apply(store)
+        store.materialize(point - timedelta(seconds=1), point, feature_views=list(features.GOLD))
+    filters = [("as_of", "=", point)]
+    return {
+        name: lake.read(f"gold.{name}", columns=["as_of"], filters=filters).num_rows for name in features.GOLD
+    }
 
 
-def _apply(settings: Settings, store: FeatureStore, before: str) -> tuple[str, bool]:
-    """Applies the definitions where they changed, because that costs seconds. Returns their digest and whether it did."""
+def apply(store: FeatureStore) -> None:
+    """Registers every entity, source, view and service."""
     from feature_repo.entities import item, user
     from feature_repo.services import services
     from feature_repo.views import views
 
-    _write_yaml(settings)
     found = views()
-    objects = [user, item, *(view.batch_source for view in found.values()), *found.values(), *services(found)]
-    told = "\n".join(str(each) for each in objects)
-    digest = hashlib.sha256(told.encode()).hexdigest()[:16]
-    if digest == before:
-        return digest, False
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        store.apply(objects)
-    return digest, True
+    store.apply(
+        [user, item, *(view.batch_source for view in found.values()), *found.values(), *services(found)]
+    )
 
 
-def materialise(settings: Settings, store: FeatureStore, as_of: datetime) -> dict[str, int]:
-    """Writes the rows of `as_of` to the online store; returns how many by view."""
-    from aisle.spark import session
+def digest() -> str:
+    """Of the definitions, the tables and where they lie: applying costs seconds and is left out when nothing changed."""
+    here = Path(__file__).parent
+    told = [(here / f"{name}.py").read_bytes() for name in DEFINED_IN]
+    told += [
+        f"{lake.table_path(f'gold.{name}')} {lake.TABLES[f'gold.{name}'].ddl}".encode()
+        for name in features.GOLD
+    ]
+    return sha256(b"\n".join(told)).hexdigest()
 
-    session(settings)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        store.materialize(as_of - timedelta(seconds=1), as_of)
-    filters = [("as_of", "=", as_of)]
-    return {name: lake.read(f"gold.{name}", columns=["as_of"], filters=filters).num_rows for name in features.GOLD}
 
-
-def _write_yaml(settings: Settings) -> None:
-    """`feature_store.yaml`, for `feast ui` and for a data scientist's ``FeatureStore(repo_path=…)``."""
+def write_config(settings: Settings) -> None:
+    """`feature_store.yaml` for `feast ui` and for a data scientist's own ``FeatureStore(repo_path=…)``."""
     import yaml
 
-    path = features.folder() / "feature_store.yaml"
-    path.write_text(yaml.safe_dump(features.configuration(settings), sort_keys=False))
+    target = features.folder() / "feature_store.yaml"
+    staged = target.with_suffix(".new")
+    staged.write_text(yaml.safe_dump(features.config(settings), sort_keys=False))
+    os.replace(staged, target)

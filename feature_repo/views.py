@@ -66,7 +66,9 @@ MEANINGS = {
 def view(name: str, entity: Entity, description: str, **tags: str) -> FeatureView:
     """The view over a gold table, every column but its keys as a described feature."""
     columns = {
-        column: kind for column, kind in TABLES[f"gold.{name}"].columns.items() if column not in (entity.join_key, AS_OF)
+        column: kind
+        for column, kind in TABLES[f"gold.{name}"].columns.items()
+        if column not in (entity.join_key, AS_OF)
     }
     return FeatureView(
         name=name,
@@ -97,8 +99,18 @@ def views() -> dict[str, FeatureView]:
             used_by="retrieval",
         ),
         view("user_stats", user, "Counts and recency of a user.", kind="aggregate", used_by="ranking"),
-        view("item_stats", item, "Counts, popularity and price of an item.", kind="aggregate", used_by="popularity"),
-        view("item_text", item, "Title, categories, brand and price.", kind="attributes", used_by="retrieval"),
-        view("co_visits", item, "What is bought together with an item.", kind="neighbours", used_by="catalogue"),
+        view(
+            "item_stats",
+            item,
+            "Counts, popularity and price of an item.",
+            kind="aggregate",
+            used_by="popularity",
+        ),
+        view(
+            "item_text", item, "Title, categories, brand and price.", kind="attributes", used_by="retrieval"
+        ),
+        view(
+            "co_visits", item, "What is bought together with an item.", kind="neighbours", used_by="catalogue"
+        ),
     ]
     return {each.name: each for each in found}

@@ -34,7 +34,7 @@ WATCHED = {"silver.interactions": "event_time", "silver.item_history": "updated_
 def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     """Brings gold to `as_of`: {"as_of", "emit", "points_built"} or {"skip": why}. Raises NotThere before the first ingest."""
     as_of = _whole_day(context.as_of or clock.newest_as_of())
-    before = features.built()
+    before = features.built() if all(lake.exists(f"gold.{name}") for name in features.GOLD) else None
     newest = max(as_of, clock.parse(before.as_of)) if before else as_of
     first = first_event()
     if as_of <= first:
@@ -74,24 +74,38 @@ def plan(
     standing = [clock.parse(point) for point in before.points]
     changed = earliest_change(settings, before.silver, silver)
     stale = {
-        point for point in standing if (changed and point > changed) or (rebuild_from and point >= rebuild_from)
+        point
+        for point in standing
+        if (changed and point > changed) or (rebuild_from and point >= rebuild_from)
     }
     known = sorted({*wanted, *standing})
     return grid.Grid(known, sorted({*wanted} - {*standing} | stale))
 
 
 def earliest_change(settings: Settings, since: dict[str, int], now: dict[str, int]) -> datetime | None:
-    """The earliest time that rows speak about which came, changed or went in silver between two sets of versions."""
+    """The earliest time that rows speak about which came, changed or went in silver between two sets of versions.
+
+    The beginning of time where a table was made anew, or its change feed no longer reaches back (VACUUM).
+    """
+    from pyspark.errors import PySparkException
+
     from aisle.spark import session
 
-    found = []
+    spark, found = session(settings), []
     for name, column in WATCHED.items():
-        if since.get(name, -1) == now[name]:
+        if since[name] == now[name]:
             continue
-        feed = session(settings).read.format("delta").option("readChangeFeed", "true")
-        feed = feed.option("startingVersion", since.get(name, -1) + 1).option("endingVersion", now[name])
+        feed = spark.read.format("delta").option("readChangeFeed", "true")
+        feed = feed.option("startingVersion", since[name] + 1).option("endingVersion", now[name])
         earliest = F.unix_micros(F.min(column)).alias("earliest")
-        found.append(feed.load(lake.table_path(name)).agg(earliest).first()["earliest"])
+        try:
+            found.append(feed.load(lake.table_path(name)).agg(earliest).first()["earliest"])
+        except PySparkException as error:
+            reason = str(error).splitlines()[0][:200]
+            _say(
+                f"no changes of {name} since version {since[name]} to be had, so gold is built anew: {reason}"
+            )
+            return datetime.min.replace(tzinfo=UTC)
     moments = [moment for moment in found if moment is not None]
     return datetime.fromtimestamp(min(moments) / 1e6, UTC) if moments else None
 
@@ -121,7 +135,7 @@ def build(settings: Settings, todo: grid.Grid, first: datetime, silver: dict[str
     # A commit is mostly waiting: two tables at a time keep both cores at work.
     with ThreadPoolExecutor(max_workers=2) as pool:
         for done in [
-            pool.submit(replace_points, f"gold.{name}", make, todo.built) for name, make in frames.items()
+            pool.submit(replace_points, f"gold.{name}", make, todo) for name, make in frames.items()
         ]:
             done.result()
 
@@ -171,18 +185,23 @@ def frames_of(
     }
 
 
-def replace_points(name: str, make: Callable[[], DataFrame], points: list[datetime]) -> None:
-    """One commit: the table's rows at `points` become those that `make` gives. Repeating it changes nothing."""
+def replace_points(name: str, make: Callable[[], DataFrame], todo: grid.Grid) -> None:
+    """One commit: the table's rows at the built points become those that `make` gives. Repeating it changes nothing."""
     table, rows = TABLES[name], make()
-    writer = (
-        rows.select(*[rows[column].cast(kind) for column, kind in table.columns.items()])
-        .write.format("delta")
-        .mode("overwrite")
-    )
-    if lake.exists(name):
-        stamps = ", ".join(f"TIMESTAMP '{point:%Y-%m-%d %H:%M:%S}'" for point in points)
+    typed = rows.select(*[rows[column].cast(kind) for column, kind in table.columns.items()])
+    writer = typed.write.format("delta").mode("overwrite")
+    if len(todo.built) < len(todo.known) and lake.exists(name):
+        replaced = sorted({*todo.built, *_left_behind(name, todo)})
+        stamps = ", ".join(f"TIMESTAMP '{point:%Y-%m-%d %H:%M:%S}'" for point in replaced)
         writer = writer.option("replaceWhere", f"as_of IN ({stamps})")
     writer.save(lake.table_path(name))
+
+
+def _left_behind(name: str, todo: grid.Grid) -> set[datetime]:
+    """Points in a table that no finished build knows of: a killed one wrote them, and nothing would renew them."""
+    import pyarrow.compute as pc
+
+    return {*pc.unique(lake.read(name, columns=["as_of"])["as_of"]).to_pylist()} - {*todo.known}
 
 
 def _read(spark: SparkSession, name: str, version: int) -> DataFrame:
@@ -192,9 +211,9 @@ def _read(spark: SparkSession, name: str, version: int) -> DataFrame:
 def _whole_day(as_of: datetime) -> datetime:
     found = grid.midnight(as_of)
     if found != as_of:
-        print(
-            f"features stand on whole days: as_of {as_of.isoformat()} is taken as {found:%Y-%m-%d}",
-            file=sys.stderr,
-            flush=True,
-        )
+        _say(f"features stand on whole days: as_of {as_of.isoformat()} is taken as {found:%Y-%m-%d}")
     return found
+
+
+def _say(note: str) -> None:
+    print(note, file=sys.stderr, flush=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aisle import clock, lake, ledger
 from aisle.columns import BATCH_ID, EVENT_MONTH, KINDS, ROW_NUMBER, SET_ASIDE
+from aisle.errors import NotThere
 from aisle.settings import Settings
 from aisle.stages import StepContext
 from aisle.tables import CONTRACTS, TABLES
@@ -44,12 +45,15 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
             if batches:
                 done += merge(spark, settings, kind, batches)
         ledger.record(done, context.run_id)
-    newest = clock.newest_as_of(context.as_of)
+    try:
+        newest = clock.newest_as_of(context.as_of).isoformat()
+    except NotThere:  # items or users came before the first event: nothing to make features of yet
+        newest = None
     sums = {
         name: sum(row[name] for row in done)
         for name in ("rows_in", "silver", "duplicates", "quarantined", "set_aside")
     }
-    return {"as_of": newest.isoformat(), "batches": len(done), "emit": not replayed, **sums}
+    return {"as_of": newest, "batches": len(done), "emit": newest is not None and not replayed, **sums}
 
 
 def merge(
