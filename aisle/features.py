@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aisle import lake
-from aisle.errors import FeatureMismatch, NotThere
+from aisle.errors import NotThere
 from aisle.settings import Settings
 from aisle.spark import running_server, spark_conf
 
@@ -89,8 +89,8 @@ def note_published(found: Published) -> None:
     os.replace(staged, folder() / "published.json")
 
 
-def configuration(settings: Settings) -> dict[str, Any]:
-    """`feature_store.yaml` as a dict: registry and online store under AISLE_HOME, Spark where the settings say."""
+def config(settings: Settings) -> dict[str, Any]:
+    """`feature_store.yaml` as a dict: offline is Spark over Delta; registry and online store lie in `folder()`."""
     remote = settings.spark.remote or running_server()
     spark = (
         {"spark.remote": remote}
@@ -99,84 +99,56 @@ def configuration(settings: Settings) -> dict[str, Any]:
     )
     return {
         "project": PROJECT,
-        "project_description": "Aisle: features of users and items as known at points in time.",
+        "project_description": "Features of users and items, as known at points in time.",
         "provider": "local",
         "registry": {"registry_type": "file", "path": str(folder() / "registry.db"), "cache_ttl_seconds": 60},
         "offline_store": {"type": "spark", "spark_conf": spark},
-        "online_store": online_store(),
+        "online_store": {"type": "sqlite", "path": str(folder() / "online.db")},
         "entity_key_serialization_version": 3,
         "materialization": {"pull_latest_features": True},
         "data_quality_monitoring": {"auto_baseline": False},
     }
 
 
-def online_store() -> dict[str, Any]:
-    """Where the newest values are kept for serving: SQLite under AISLE_HOME."""
-    return {"type": "sqlite", "path": str(folder() / "online.db")}
-
-
 def store(settings: Settings) -> FeatureStore:
-    """The feature store as configured now. Its Spark session starts when something reads offline."""
-    from feast import FeatureStore
-    from feast.repo_config import RepoConfig
+    """A Feast store on the settings in force. Its Spark session starts when something reads offline."""
+    from feast import FeatureStore, RepoConfig
 
-    return FeatureStore(config=RepoConfig(**configuration(settings), repo_path=folder()))
+    return FeatureStore(config=RepoConfig(repo_path=folder(), **config(settings)))
 
 
 def historical(settings: Settings, entity_frame: pd.DataFrame, service: str) -> pd.DataFrame:
-    """`entity_frame` with a service's features as known at each row's event_timestamp (UTC).
+    """Point-in-time values: for each row those of the newest as_of that is not after its event_timestamp.
 
-    entity_frame: the entities' keys (user_id, item_id) and event_timestamp. Rows come back in no order. Where views
-    of the service share feature names, all are prefixed: ``item_stats__price``.
-    Raises NotThere where the service was never published.
+    entity_frame: the entities' id columns and event_timestamp (UTC). Returns them with the service's features, rows in
+    no order; lists are Python lists, a row with no snapshot before it has nulls. Raises NotThere where the service was
+    never published.
     """
     import pandas as pd
 
     from aisle.spark import session
 
-    session(settings)
+    session(settings)  # Feast takes the active session; ours knows Delta
     found = store(settings)
-    wanted = _service(found, service)
-    asked = found.get_historical_features(
-        entity_frame.copy(), wanted, full_feature_names=_names_repeat(wanted)
-    )
-    rows = asked.to_df()
+    rows = found.get_historical_features(entity_frame.copy(), _service(found, service)).to_df()
+    for column in rows.select_dtypes("object").columns:
+        rows[column] = [value.tolist() if hasattr(value, "tolist") else value for value in rows[column]]
     return rows.assign(event_timestamp=pd.to_datetime(rows["event_timestamp"], utc=True))
 
 
-def online(settings: Settings, service: str, entity_rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """The newest values for each of `entity_rows` ({"user_id": …}), in their order; unknown entities have nulls.
+def online(settings: Settings, service: str, entity_rows: list[dict[str, str]]) -> dict[str, list[Any]]:
+    """Newest values by column, in the order of `entity_rows`; None where an entity is unknown.
 
-    The store stays open between calls: the first costs seconds, the next milliseconds.
+    The store is kept open: the first call costs seconds (Feast's import), the next ones milliseconds.
     Raises NotThere where the service was never published.
     """
-    found = _open_store(settings)
-    wanted = _service(found, service)
-    return found.get_online_features(wanted, entity_rows, full_feature_names=_names_repeat(wanted)).to_df()
+    if folder() not in _open:
+        _open[folder()] = store(settings)
+    found = _open[folder()]
+    return found.get_online_features(_service(found, service), entity_rows).to_dict()
 
 
-def require(settings: Settings, service: str, columns: tuple[str, ...]) -> None:
-    """Raises FeatureMismatch where the catalogue has no such service, or it lacks one of `columns`."""
-    try:
-        wanted = _service(_open_store(settings), service)
-    except NotThere as error:
-        raise FeatureMismatch(str(error)) from None
-    there = {feature.name for view in wanted.feature_view_projections for feature in view.features}
-    missing = sorted(set(columns) - there)
-    if missing:
-        raise FeatureMismatch(
-            f"feature service {service!r} has no {', '.join(missing)}; it has {', '.join(sorted(there))}"
-        )
-
-
-_OPEN: dict[Path, FeatureStore] = {}
-
-
-def _open_store(settings: Settings) -> FeatureStore:
-    """The store of this AISLE_HOME that is kept open."""
-    if folder() not in _OPEN:
-        _OPEN[folder()] = store(settings)
-    return _OPEN[folder()]
+_open: dict[Path, FeatureStore] = {}
 
 
 def _service(found: FeatureStore, name: str) -> FeatureService:
@@ -189,8 +161,3 @@ def _service(found: FeatureStore, name: str) -> FeatureService:
         raise NotThere(
             f"no feature service {name!r}; there are: {known}. `aisle run features` publishes them"
         ) from None
-
-
-def _names_repeat(service: FeatureService) -> bool:
-    names = [feature.name for view in service.feature_view_projections for feature in view.features]
-    return len(names) != len(set(names))

@@ -115,6 +115,7 @@ _TABLES = (
         "one row per item and update: price, stock and title as they were",
         {**ITEM, "batch_id": "string"},
         key=("item_id", "updated_at"),
+        properties={"delta.enableChangeDataFeed": "true"},
     ),
     Table(
         "silver.users", "one row per user, as last updated", {**USER, "batch_id": "string"}, key=("user_id",)
@@ -154,7 +155,7 @@ _TABLES = (
     ),
     Table(
         "gold.user_history",
-        "a user's events with items before as_of, newest first, cut at features.history_length",
+        "a user's events with items before as_of, newest first, cut at features.history_length; stands until the next row",
         {
             "user_id": "string",
             "as_of": "timestamp",

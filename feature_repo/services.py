@@ -31,8 +31,14 @@ def services(views: dict[str, FeatureView]) -> list[FeatureService]:
         ),
         FeatureService(
             name="ranking_v1",
-            features=[views["user_stats"], views["item_stats"], views["item_text"]],
-            description="User and item side by side, for a ranker. Names repeat: features carry their view's name.",
+            features=[
+                views["user_stats"][
+                    ["n_events", "n_orders", "n_items", "spend", "days_since_last", "mean_price"]
+                ],
+                views["item_stats"][["n_buyers", "n_buyers_30d", "n_orders_30d", "n_returns"]],
+                views["item_text"][["categories", "brand", "price"]],
+            ],
+            description="What a ranker reads of a user and an item side by side.",
             tags={"entity": "user, item", "stage": "ranking"},
             owner=OWNER,
         ),

@@ -1,12 +1,14 @@
 """Feature views, one per gold table. Names and types come from `aisle.tables`; what a feature means is said here.
 
-No view has a ttl: a customer who comes back after a year is known by what they did a year ago.
+No view has a time to live (Feast's 0): a customer who comes back after a year is known by what they did a year ago.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from feast import Entity, FeatureView, Field
-from feast.types import Array, Bool, FeastType, Float64, Int64, String, UnixTimestamp
+from feast.types import Array, Bool, FeastType, Float64, Int64, String
 
 from aisle.columns import AS_OF
 from aisle.tables import TABLES
@@ -18,7 +20,6 @@ TYPES: dict[str, FeastType] = {
     "bigint": Int64,
     "double": Float64,
     "boolean": Bool,
-    "timestamp": UnixTimestamp,
     "array<string>": Array(String),
     "array<bigint>": Array(Int64),
     "array<double>": Array(Float64),
@@ -81,6 +82,7 @@ def view(name: str, entity: Entity, description: str, **tags: str) -> FeatureVie
             ),
         ],
         source=gold(name),
+        ttl=timedelta(0),
         online=True,
         description=description,
         tags={"layer": "gold", **tags},
