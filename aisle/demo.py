@@ -36,6 +36,7 @@ KINDS = (
 )  # events last: an hourly run in between finds nothing to make features of
 STATE = ("airflow", "feast", "lake", "logs", "mlflow", "releases", "reports", "run", "runs")
 NOTHING_NEW = "nothing new"
+WIDTH = 150
 
 
 def main(settings: Settings, fresh: bool = False, turns: int = 2, data: Path | None = None) -> None:
@@ -43,7 +44,7 @@ def main(settings: Settings, fresh: bool = False, turns: int = 2, data: Path | N
 
     Raises what the services, the import or a failed DAG run raise; the next run goes on from there.
     """
-    console, started = Console(stderr=True), time.monotonic()
+    console, started = screen(stderr=True), time.monotonic()
     data = (data or project_root() / "data" / "online_retail.parquet").absolute()
     if fresh:
         forget(settings)
@@ -51,7 +52,13 @@ def main(settings: Settings, fresh: bool = False, turns: int = 2, data: Path | N
         for number in range(1, turns + 1):
             record(play(settings, console, number, data), time.monotonic() - started, peak.bytes)
         services.up(settings)
-        story.tell(settings, read_record(), Console())
+        story.tell(settings, read_record(), screen())
+
+
+def screen(stderr: bool = False) -> Console:
+    """As wide as the terminal; where there is none, wide enough for the tables."""
+    console = Console(stderr=stderr, emoji=False)
+    return console if console.is_terminal else Console(stderr=stderr, emoji=False, width=WIDTH)
 
 
 def forget(settings: Settings) -> None:

@@ -45,7 +45,7 @@ def up(settings: Settings, only: Collection[str] = ()) -> str:
         for each in missing:
             require_port(each)
         start(settings, missing, found)
-        _wait(wanted, found, started)
+        _wait(wanted, found, started, {each.name for each in missing})
         if "spark" in found:
             (home() / "run" / "spark.address").write_text(found["spark"].url)
         if any(each.name == "airflow-api" for each in missing):
@@ -165,15 +165,14 @@ def tail(log: Path | str) -> str:
     return lines[-1] if lines else "it said nothing"
 
 
-def _wait(wanted: list[Service], found: dict[str, Running], started: float) -> None:
-    """Until every service is well; tells which are. Raises ServiceFailed where one ended or took too long."""
+def _wait(wanted: list[Service], found: dict[str, Running], started: float, fresh: set[str]) -> None:
+    """Until every service is well; tells when a `fresh` one is. Raises ServiceFailed where one ended or took too long."""
     waiting = list(wanted)
     while waiting:
         for each in [each for each in waiting if each.healthy()]:
             waiting.remove(each)
-            say(
-                f"{each.name} is up ({time.monotonic() - started:.0f} s){'  ' + each.url if each.url else ''}"
-            )
+            if each.name in fresh:
+                say(f"{each.name:<22} {time.monotonic() - started:4.0f} s  {each.url}")
         for each in waiting:
             running = found[each.name]
             if processes.process_of(running) is None:

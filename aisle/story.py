@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from typing import Any
 
 import httpx
@@ -9,10 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from aisle import airflow_home, decisions, lake
-from aisle.errors import NotThere
+from aisle.errors import NotThere, ServiceFailed
 from aisle.settings import Settings
 
 LINES = 10
+PATIENCE_SECONDS = 30
+TOLD = ("primary_metric", "new_to_user")  # rules that are shown even when they passed
 
 
 def tell(settings: Settings, account: dict[str, Any], console: Console) -> None:
@@ -58,25 +62,33 @@ def _decision(record: dict[str, Any], console: Console) -> None:
         f"\n[bold]Gate[/bold] version {record['challenger']} against {against}: [{colour}]{record['verdict']}[/] "
         f"(`aisle decisions {record['decision_id']}`)"
     )
-    for rule in record["body"]["rules"]:
-        console.print(
-            f"  {rule['verdict']:<8} {rule['rule']}: {rule['sentence']}", markup=False, highlight=False
-        )
+    rules = record["body"]["rules"]
+    counts = Counter(rule["verdict"] for rule in rules)
+    console.print(f"  {', '.join(f'{number} rules {verdict}' for verdict, number in counts.items())}")
+    for rule in rules:
+        if rule["verdict"] not in ("passed", "shown") or rule["rule"] in TOLD:
+            console.print(
+                f"  {rule['verdict']}: {rule['sentence']}", markup=False, highlight=False, emoji=False
+            )
 
 
 def _metrics(body: dict[str, Any], version: str) -> Table:
     """Means over held-out users of the judged version and of everything it was compared with, over both columns."""
     cells = [cell for cell in body["metrics"] if cell["slice"] == "all"]
     names = list(dict.fromkeys((cell["metric"], cell["column"]) for cell in cells))
-    means: dict[str, dict[tuple[str, str], str]] = {f"version {version}": {}}
+    own = f"version {version}"
+    means: dict[str, dict[tuple[str, str], str]] = {own: {}, "  its interval": {}}
     for cell in cells:
         key = cell["metric"], cell["column"]
-        means[f"version {version}"][key] = (
-            f"{cell['mean']:.4f} [{cell['mean_low']:.4f}, {cell['mean_high']:.4f}]"
-        )
+        means[own][key] = f"{cell['mean']:.4f}"
+        means["  its interval"][key] = f"{cell['mean_low']:.3f}-{cell['mean_high']:.3f}"
         means.setdefault(cell["other"], {})[key] = f"{cell['other_mean']:.4f}"
-    heads = [f"{metric} {'all' if column == 'all' else 'new items'}" for metric, column in names]
-    found = _table("The champion beside the baselines, on days that none of them has seen", "", *heads)
+    heads = [f"{metric} {'all' if column == 'all' else 'new'}" for metric, column in names]
+    found = _table(
+        "The champion beside the baselines, on days that none of them has seen (all items | new to the user)",
+        "",
+        *heads,
+    )
     for who, row in means.items():
         found.add_row(who, *[row.get(name, "") for name in names])
     return found
@@ -99,10 +111,8 @@ def _customer(settings: Settings) -> Table:
     """What they bought, newest first, beside what the running API recommends and why."""
     user = customer()
     with httpx.Client(base_url=f"http://{settings.serving.host}:{settings.ports.api}", timeout=30) as api:
-        answer = (
-            api.get("/v1/recommendations", params={"user_id": user, "k": LINES}).raise_for_status().json()
-        )
-        events = api.get(f"/v1/users/{user}/history").raise_for_status().json()["events"]
+        events = _asked(api, f"/v1/users/{user}/history")["events"]
+        answer = _asked(api, "/v1/recommendations", user_id=user, k=LINES)
     bought = dict.fromkeys(
         each["title"] or each["item_id"] for each in events if each["event_type"] == "purchase"
     )
@@ -112,6 +122,23 @@ def _customer(settings: Settings) -> Table:
     for title, item in zip(titles, answer["items"], strict=False):
         found.add_row(title, item["title"], item["reason"]["text"])
     return found
+
+
+def _asked(api: httpx.Client, path: str, **query: Any) -> dict[str, Any]:
+    """An answer of the API, which may still be opening the online store. Raises ServiceFailed."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            answer = api.get(path, params=query)
+        except httpx.HTTPError as error:
+            raise ServiceFailed(
+                f"the API does not answer at {api.base_url} ({error}): `aisle up` starts it"
+            ) from None
+        if answer.is_success:
+            return answer.json()
+        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+            raise ServiceFailed(f"the API answered {path} with {answer.status_code}: {answer.text[:300]}")
+        time.sleep(1)
 
 
 def _addresses(settings: Settings) -> Table:

@@ -76,6 +76,9 @@ CONTRACTS = {"events": EVENT, "items": ITEM, "users": USER}
 
 ORIGIN = {"batch_id": "string", "row_number": "bigint", "set_aside_reason": "string"}
 
+# Statistics of every text column took longer than the writing itself; files are only ever looked for by batch.
+BY_BATCH = {"delta.dataSkippingStatsColumns": "batch_id"}
+
 
 def _received(kind: str) -> dict[str, str]:
     """The contract's columns as received: strings all, lists and maps as JSON text, with their origin."""
@@ -88,6 +91,7 @@ _TABLES = (
             f"bronze.{kind}",
             f"{kind} as received, append-only; one row per row of a landed file",
             {**_received(kind), "ingested_at": "timestamp"},
+            properties=BY_BATCH,
         )
         for kind in CONTRACTS
     ),
@@ -96,6 +100,7 @@ _TABLES = (
             f"quarantine.{kind}",
             f"{kind} that broke a row rule, with all their reasons",
             {**_received(kind), "reasons": "array<string>", "ingested_at": "timestamp"},
+            properties=BY_BATCH,
         )
         for kind in CONTRACTS
     ),
@@ -105,7 +110,10 @@ _TABLES = (
         {**EVENT, "event_month": "string", "batch_id": "string", "ingested_at": "timestamp"},
         key=("event_id",),
         partition=("event_month",),
-        properties={"delta.enableChangeDataFeed": "true"},
+        properties={
+            "delta.enableChangeDataFeed": "true",
+            "delta.dataSkippingStatsColumns": "event_time,batch_id",
+        },
     ),
     Table(
         "silver.items", "one row per item, as last updated", {**ITEM, "batch_id": "string"}, key=("item_id",)

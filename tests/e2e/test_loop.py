@@ -104,7 +104,7 @@ def test_the_api_answers_with_the_released_version(shop: dict[str, str]) -> None
     ).fetchone()[0]
     answer = get(shop, f"/v1/recommendations?user_id={customer}&k=10")
     assert len(answer["items"]) == 10
-    assert str(answer["model_version"]) == str(ready["model_version"])
+    assert str(answer["model_version"]) == str(ready["version"])
     assert answer["rung"] == "personalised"
     assert all(item["title"] and item["reason"] for item in answer["items"])
     unknown = get(shop, "/v1/recommendations?user_id=nobody-we-know&country=Germany&k=10")
@@ -123,6 +123,6 @@ def test_rollback_and_override_are_recorded(shop: dict[str, str]) -> None:
     champion = next(version for version in versions if "champion" in version["aliases"])
     if any("previous" in version["aliases"] for version in versions):
         aisle(shop, "rollback")
-        assert str(get(shop, "/readyz")["model_version"]) != str(champion["version"])
+        assert str(get(shop, "/readyz")["version"]) != str(champion["version"])
         aisle(shop, "promote", str(champion["version"]), "--override", "the rollback was a drill")
-    assert str(get(shop, "/readyz")["model_version"]) == str(champion["version"])
+    assert str(get(shop, "/readyz")["version"]) == str(champion["version"])

@@ -28,7 +28,9 @@ def events(batch: int) -> pd.DataFrame:
     """ROWS new events, with REPEATED of them twice, spread over a few months."""
     numbers = pd.Series(range(batch * ROWS, (batch + 1) * ROWS))
     frame = pd.DataFrame({"event_id": "e" + numbers.astype(str), "event_type": "purchase"})
-    frame["event_time"] = (pd.Timestamp("2024-01-01") + pd.to_timedelta(numbers % 120, unit="D")).dt.strftime("%Y-%m-%d %H:%M:%S")
+    frame["event_time"] = (pd.Timestamp("2024-01-01") + pd.to_timedelta(numbers % 120, unit="D")).dt.strftime(
+        "%Y-%m-%d %H:%M:%S"
+    )
     frame["user_id"], frame["item_id"] = "u" + (numbers % 97).astype(str), "i" + (numbers % 301).astype(str)
     frame["quantity"], frame["price"] = "1", "2.00"
     return pd.concat([frame, frame.head(REPEATED)])
@@ -42,7 +44,13 @@ def aisle(env: dict[str, str], *words: str) -> str:
 
 def kill_after(env: dict[str, str], seconds: float) -> bool:
     """Starts the step and kills its whole process group, Spark with it; whether it was still running."""
-    step = subprocess.Popen([AISLE, "run", "ingest.silver"], env=env, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    step = subprocess.Popen(
+        [AISLE, "run", "ingest.silver"],
+        env=env,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         step.wait(timeout=seconds)
         return False
@@ -70,6 +78,14 @@ def test_a_killed_merge_loses_and_repeats_nothing(tmp_path: Path) -> None:
             aisle(env, "run", "ingest.silver")
             whole = time.monotonic() - started
         rows = json.loads(aisle(env, "status", "--json"))["rows"]["events"]
-        expected = {"rows_in": ROWS + REPEATED, "silver": ROWS, "duplicates": REPEATED, "quarantined": 0, "set_aside": 0}
+        expected = {
+            "rows_in": ROWS + REPEATED,
+            "silver": ROWS,
+            "duplicates": REPEATED,
+            "quarantined": 0,
+            "set_aside": 0,
+        }
         said = f"seed {SEED}, batch {batch}, killed={killed} after {point:.1f} s"
-        assert {name: rows[name] for name in expected} == {name: n * (batch + 1) for name, n in expected.items()}, said
+        assert {name: rows[name] for name in expected} == {
+            name: n * (batch + 1) for name, n in expected.items()
+        }, said

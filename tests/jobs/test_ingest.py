@@ -53,7 +53,11 @@ def sums(kind: str = "events") -> tuple[int, ...]:
 @pytest.mark.spark
 def test_every_row_goes_one_way_and_replays_change_nothing(spark, settings: Settings, tmp_path: Path) -> None:
     rows = [line(number) for number in range(100)]
-    faulty = [line(200, price="-1", item_id=""), line(201, event_time="yesterday"), line(202, event_type="bought")]
+    faulty = [
+        line(200, price="-1", item_id=""),
+        line(201, event_time="yesterday"),
+        line(202, event_type="bought"),
+    ]
     import_file(settings, "events", write(tmp_path / "one.csv", rows + rows[:10] + faulty))
     ingest(settings)
     assert sums() == (113, 100, 10, 3, 0)
@@ -79,9 +83,13 @@ def test_one_event_many_times_is_one_row(spark, settings: Settings, tmp_path: Pa
 
 
 @pytest.mark.spark
-def test_a_batch_above_its_threshold_publishes_nothing_and_blocks_nobody(spark, settings: Settings, tmp_path: Path) -> None:
+def test_a_batch_above_its_threshold_publishes_nothing_and_blocks_nobody(
+    spark, settings: Settings, tmp_path: Path
+) -> None:
     bad = [line(number, user_id="x" * 10_000) for number in range(20)]
-    import_file(settings, "events", write(tmp_path / "bad.csv", bad + [line(number) for number in range(30, 60)]))
+    import_file(
+        settings, "events", write(tmp_path / "bad.csv", bad + [line(number) for number in range(30, 60)])
+    )
     with pytest.raises(BatchRejected, match="user_id longer than"):
         ingest(settings)
     assert not lake.exists("silver.interactions")
@@ -104,7 +112,9 @@ def test_an_id_that_stands_for_another_time_is_quarantined(spark, settings: Sett
 
 @pytest.mark.spark
 def test_items_and_users_keep_what_is_newest(spark, settings: Settings, tmp_path: Path) -> None:
-    items = "item_id,title,price,updated_at\ni1,Old,1.00,2024-01-01\ni1,New,,2024-02-01\ni2,,1.00,2024-02-01\n"
+    items = (
+        "item_id,title,price,updated_at\ni1,Old,1.00,2024-01-01\ni1,New,,2024-02-01\ni2,,1.00,2024-02-01\n"
+    )
     items += "".join(f"k{number},Title,1.00,2024-01-01\n" for number in range(40))
     (tmp_path / "items.csv").write_text(items)
     users = "user_id,country,updated_at\nu1,France,2024-01-01\nu1,Spain,2024-03-01\n"
@@ -137,7 +147,9 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
-def test_a_bad_file_is_one_clear_line_and_nothing_is_landed(settings: Settings, tmp_path: Path, name: str) -> None:
+def test_a_bad_file_is_one_clear_line_and_nothing_is_landed(
+    settings: Settings, tmp_path: Path, name: str
+) -> None:
     content, said = BAD_FILES[name]
     (tmp_path / f"{name}.csv").write_bytes(content)
     with pytest.raises(AisleError, match=said) as refused:
@@ -156,7 +168,9 @@ def test_a_truncated_parquet_is_refused(settings: Settings, tmp_path: Path) -> N
 
 def test_a_mapping_that_names_no_such_column_lists_it(settings: Settings, tmp_path: Path) -> None:
     rules = tmp_path / "mapping.toml"
-    rules.write_text('kind = "events"\n[columns]\nevent_time = "whenn"\nuser_id = "user_id"\nitem_id = "item_id"\nevent_type = "event_type"\n')
+    rules.write_text(
+        'kind = "events"\n[columns]\nevent_time = "whenn"\nuser_id = "user_id"\nitem_id = "item_id"\nevent_type = "event_type"\n'
+    )
     with pytest.raises(BadMapping, match="whenn"):
         import_file(settings, "events", write(tmp_path / "one.csv", [line(1)]), mapping=rules)
     assert ledger.landed() == []
