@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -229,17 +231,33 @@ def serve() -> None:
 
 def main() -> None:
     """Entry point: a user's mistake ends in one line on stderr and a non-zero code, never in a traceback."""
+    code = 0
     try:
         app()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except KeyboardInterrupt:
         print("stopped; the same command goes on where it left off", file=sys.stderr)
-        sys.exit(130)
+        code = 130
     except Exception as error:
         known = steps.friendly(error)
         if known is None:
             raise
         print(f"aisle: {known}", file=sys.stderr)
-        sys.exit(known.exit_code)
+        code = known.exit_code
+    leave(code)
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process without the static destructors of native libraries.
+
+    Arrow's reader threads now and then abort there ("terminate called without an active exception") after
+    the work was done, which would turn a finished step into a failed one.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

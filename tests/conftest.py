@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ["AISLE_SPARK__MASTER"] = "local[2]"
 
 from aisle import settings as settings_module
+
+STATUS = pytest.StashKey[int]()
 
 
 @pytest.fixture
@@ -48,3 +51,15 @@ def spark(tmp_path_factory: pytest.TempPathFactory):
             os.environ["AISLE_HOME"] = previous
     yield found
     found.stop()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[STATUS] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leaves as the command does (`aisle.cli.leave`): a native abort after the last test would hide its verdict."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(config.stash.get(STATUS, 1))

@@ -1,6 +1,6 @@
 """The whole loop with the real parts: Airflow's scheduler, Spark, Delta, Feast, TensorFlow, MLflow, the API.
 
-Real invoices of a few hundred customers go round twice: to the first champion, and on to a decision about its challenger.
+Real invoices of a quarter of the customers go through to the first champion, and once more through the finished demo.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     data = slice_of_the_shop(folder / "slice.parquet")
     try:
         run = subprocess.run(
-            [AISLE, "demo", "--data", data],
+            [AISLE, "demo", "--turns", "1", "--data", data],
             env=env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -87,13 +87,12 @@ def test_every_row_is_accounted_for(shop: dict[str, str]) -> None:
         ), kind
 
 
-def test_a_champion_was_decided_released_and_judged_again(shop: dict[str, str]) -> None:
+def test_a_champion_was_decided_and_released(shop: dict[str, str]) -> None:
     found = json.loads(aisle(shop, "decisions", "--json"))
     kinds = [decision["kind"] for decision in found]
     assert "promote" in kinds
     gates = [decision for decision in found if decision["kind"] == "gate"]
-    assert len(gates) == 2, "one gate for the first champion, one for its challenger"
-    assert all(gate["verdict"] in ("passed", "refused") for gate in gates)
+    assert [gate["verdict"] for gate in gates] == ["passed"]
 
 
 def test_the_api_answers_with_the_released_version(shop: dict[str, str]) -> None:
@@ -101,7 +100,7 @@ def test_the_api_answers_with_the_released_version(shop: dict[str, str]) -> None
     customer = duckdb.sql(
         f"SELECT customer_id FROM '{Path(shop['AISLE_HOME']).parent / 'slice.parquet'}'"
         " WHERE customer_id IS NOT NULL AND invoice_ts < '2011-11-01' GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1"
-    ).fetchone()[0]
+    ).fetchall()[0][0]
     answer = get(shop, f"/v1/recommendations?user_id={customer}&k=10")
     assert len(answer["items"]) == 10
     assert str(answer["model_version"]) == str(ready["version"])
@@ -114,7 +113,7 @@ def test_the_api_answers_with_the_released_version(shop: dict[str, str]) -> None
 
 def test_the_demo_again_is_harmless(shop: dict[str, str]) -> None:
     before = json.loads(aisle(shop, "status", "--json"))["rows"]
-    aisle(shop, "demo", "--data", str(Path(shop["AISLE_HOME"]).parent / "slice.parquet"))
+    aisle(shop, "demo", "--turns", "1", "--data", str(Path(shop["AISLE_HOME"]).parent / "slice.parquet"))
     assert json.loads(aisle(shop, "status", "--json"))["rows"] == before
 
 
