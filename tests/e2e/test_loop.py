@@ -1,6 +1,6 @@
 """The whole loop with the real parts: Airflow's scheduler, Spark, Delta, Feast, TensorFlow, MLflow, the API.
 
-Real invoices of a quarter of the customers go through to the first champion, and once more through the finished demo.
+Real invoices of a quarter of the customers go through to the first champion.
 """
 
 from __future__ import annotations
@@ -109,12 +109,6 @@ def test_the_api_answers_with_the_released_version(shop: dict[str, str]) -> None
     unknown = get(shop, "/v1/recommendations?user_id=nobody-we-know&country=Germany&k=10")
     assert len(unknown["items"]) == 10
     assert unknown["rung"] != "personalised"
-
-
-def test_the_demo_again_is_harmless(shop: dict[str, str]) -> None:
-    before = json.loads(aisle(shop, "status", "--json"))["rows"]
-    aisle(shop, "demo", "--turns", "1", "--data", str(Path(shop["AISLE_HOME"]).parent / "slice.parquet"))
-    assert json.loads(aisle(shop, "status", "--json"))["rows"] == before
 
 
 def test_rollback_and_override_are_recorded(shop: dict[str, str]) -> None:
