@@ -141,7 +141,7 @@ def test_written_tables_keep_their_contract(spark, settings: Settings, tmp_path:
 BAD_FILES = {
     "empty": (b"", "empty"),
     "header": (b"foo,bar\n1,2\n", "foo"),
-    "latin": (b"event_type,event_time,user_id,item_id\npurchase,2024-05-01,J\xf6rg,i1\n", "UTF-8"),
+    "latin": (b"event_type,event_time,user_id,item_id\npurchase,2024-05-01,J\xf6rg,i1\n", "utf-8"),
     "nul": (b"event_type,event_time,user_id,item_id\npurchase,2024-05-01,a\x00b,i1\n", "NUL"),
 }
 
@@ -169,7 +169,7 @@ def test_a_truncated_parquet_is_refused(settings: Settings, tmp_path: Path) -> N
 def test_a_mapping_that_names_no_such_column_lists_it(settings: Settings, tmp_path: Path) -> None:
     rules = tmp_path / "mapping.toml"
     rules.write_text(
-        'kind = "events"\n[columns]\nevent_time = "whenn"\nuser_id = "user_id"\nitem_id = "item_id"\nevent_type = "event_type"\n'
+        'kind = "events"\n[source]\nname = "shop"\n[columns]\nevent_time = "whenn"\nuser_id = "user_id"\nitem_id = "item_id"\nevent_type = "event_type"\n'
     )
     with pytest.raises(BadMapping, match="whenn"):
         import_file(settings, "events", write(tmp_path / "one.csv", [line(1)]), mapping=rules)
