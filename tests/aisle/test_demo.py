@@ -124,7 +124,7 @@ def test_the_gate_and_the_baselines_are_told(settings: Settings) -> None:
         "train",
         "61.2",
         "passed",
-        "primary: higher by 100 %",
+        "rules passed",
         "0.2000 [0.1800, 0.2200]",
         "item_item",
         "secret-word",
