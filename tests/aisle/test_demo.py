@@ -125,7 +125,8 @@ def test_the_gate_and_the_baselines_are_told(settings: Settings) -> None:
         "61.2",
         "passed",
         "rules passed",
-        "0.2000 [0.1800, 0.2200]",
+        "0.2000",
+        "0.180-0.220",
         "item_item",
         "secret-word",
     ):
