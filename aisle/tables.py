@@ -129,6 +129,12 @@ _TABLES = (
         "silver.users", "one row per user, as last updated", {**USER, "batch_id": "string"}, key=("user_id",)
     ),
     Table(
+        "silver.user_updates",
+        "one row per user and update, as it was told",
+        {**USER, "batch_id": "string"},
+        key=("user_id", "updated_at"),
+    ),
+    Table(
         "gold.user_stats",
         "counts and recency of a user over events before as_of",
         {

@@ -17,6 +17,7 @@ from aisle.errors import BadFile
 from aisle.settings import Settings
 from aisle.stages import StepContext
 from aisle.tables import CONTRACTS, TABLES
+from jobs.merging import create
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -81,15 +82,22 @@ def _receive(settings: Settings, context: StepContext, new: list[tuple[str, str]
         frames = {batch: landed(spark, kind, batch) for batch in batches}
         clocks = {batch: run_clock(context, manifest) for batch, manifest in batches.items()}
         append(spark, f"bronze.{kind}", frames)
-        judged = {batch: judge(frame, kind, settings, clocks[batch]) for batch, frame in frames.items()}
-        counts = count(judged)
-        faulty = {
-            batch: frame.where(f"size({REASONS}) > 0")
-            for batch, frame in judged.items()
-            if counts[batch]["quarantined"]
+        # Kept, so that a row is judged once: counted from here, and written from here where it is faulty.
+        judged = {
+            batch: judge(frame, kind, settings, clocks[batch]).persist() for batch, frame in frames.items()
         }
-        if faulty:
-            append(spark, f"quarantine.{kind}", faulty)
+        try:
+            counts = count(judged)
+            faulty = {
+                batch: frame.where(f"size({REASONS}) > 0")
+                for batch, frame in judged.items()
+                if counts[batch]["quarantined"]
+            }
+            if faulty:
+                append(spark, f"quarantine.{kind}", faulty)
+        finally:
+            for frame in judged.values():
+                frame.unpersist()
         for batch, manifest in batches.items():
             if manifest["rows"] != counts[batch]["rows_in"]:
                 raise BadFile(
@@ -142,6 +150,7 @@ def append(spark: SparkSession, table: str, frames: dict[str, DataFrame]) -> Non
         1:
     ]:  # a union keeps batches in files of their own, so that their statistics skip the others
         rows = rows.unionAll(frame)
+    create(spark, table)
     rows.write.format("delta").mode("append").save(lake.table_path(table))
 
 

@@ -100,7 +100,7 @@ def import_file(
     if kind not in KINDS:
         raise BadFile(f"{kind!r} is no kind of rows; import {', '.join(KINDS)}")
     sources.file_format(path)
-    rules = mappings.load(Path(mapping), kind) if mapping else None
+    rules = mappings.load(Path(mapping), kind, path.name) if mapping else None
     window = [moment.astimezone(UTC).isoformat() if moment else None for moment in (since, until)]
     parts = [
         kind,
@@ -233,6 +233,19 @@ def _publish(folder: Path, final: Path) -> bool:
             return False
         raise
     return True
+
+
+def remove_leftovers(older_than_seconds: float) -> int:
+    """Folders of imports that were killed, untouched for so long; how many there were. A living import is younger."""
+    stale = [
+        folder
+        for kind in KINDS
+        for folder in landing(kind).glob(f"{TEMPORARY}*")
+        if time.time() - folder.stat().st_mtime > older_than_seconds
+    ]
+    for folder in stale:
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(stale)
 
 
 @contextmanager

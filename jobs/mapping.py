@@ -33,9 +33,10 @@ class _Part(BaseModel):
 
 
 class Origin(_Part):
-    """``name``: what `source` says of the rows; ``time``: where the window of --since and --until is read."""
+    """``name``: what `source` says of the rows, else the file's name; ``time``: where the window of --since and --until
+    is read."""
 
-    name: str = Field(min_length=1)
+    name: str = ""
     encoding: str = "utf-8"
     time: str | None = None
 
@@ -56,7 +57,7 @@ class Mapping(_Part):
     """A mapping file, or the identity where a file already speaks the contract."""
 
     kind: Literal[KINDS]
-    source: Origin
+    source: Origin = Origin()
     define: dict[str, str] = {}
     columns: dict[str, str]
     event_type: tuple[TypeRule, ...] = ()
@@ -73,8 +74,8 @@ class Mapping(_Part):
         return self.kind == "events" and EVENT_ID not in self.columns
 
 
-def load(path: Path, kind: str) -> Mapping:
-    """A checked mapping file. Raises BadMapping that lists every wrong key and value at once."""
+def load(path: Path, kind: str, file: str) -> Mapping:
+    """A checked mapping file for rows of `file`. Raises BadMapping that lists every wrong key and value at once."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -89,7 +90,8 @@ def load(path: Path, kind: str) -> Mapping:
     faults = list(_contract_faults(found, kind))
     if faults:
         raise BadMapping(f"{path}: {'; '.join(faults)}")
-    return found
+    named = found.source.model_copy(update={"name": found.source.name or file})
+    return found.model_copy(update={"source": named})
 
 
 def _contract_faults(mapping: Mapping, kind: str) -> Iterator[str]:

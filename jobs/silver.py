@@ -1,29 +1,32 @@
 """ingest.silver: checked batches into silver, typed, one row per key, by MERGE; then the ledger's last word on each batch.
 
-Every MERGE is by key and repeats without effect. A row carries the batch that first brought it, so the counts of a batch can
-be taken again after a crash between the MERGE and the ledger: duplicates = rows in - set aside - quarantined - rows in silver.
+Every MERGE is by key and repeats without effect. A row carries the batch that first brought it, so the counts of a batch are
+taken from the tables and come out the same after a crash between the MERGE and the ledger:
+duplicates = rows in - set aside - quarantined - rows in silver.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from aisle import clock, lake, ledger
-from aisle.columns import BATCH_ID, EVENT_MONTH, KINDS, ROW_NUMBER, SET_ASIDE
+from aisle.columns import BATCH_ID, EVENT_MONTH, INGESTED_AT, KINDS, ROW_NUMBER, SET_ASIDE
 from aisle.errors import NotThere
 from aisle.settings import Settings
 from aisle.stages import StepContext
 from aisle.tables import CONTRACTS, TABLES
+from jobs import merging
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
 CONFLICT = "event_id already stands for another time"
-TRIES = 5
-STAGED = "aisle_staged"
+UPDATES = {
+    "items": ("silver.item_history", "silver.items"),
+    "users": ("silver.user_updates", "silver.users"),
+}
 
 
 def run(settings: Settings, context: StepContext) -> dict[str, Any]:
@@ -63,116 +66,124 @@ def merge(
     from jobs.rules import typed
 
     names = [row[BATCH_ID] for row in batches]
-    received = spark.read.format("delta").load(lake.table_path(f"bronze.{kind}")).where(_in(BATCH_ID, names))
-    if any(row["quarantined"] for row in batches):
-        faulty = (
-            spark.read.format("delta").load(lake.table_path(f"quarantine.{kind}")).where(_in(BATCH_ID, names))
-        )
-        received = received.join(faulty.select(BATCH_ID, ROW_NUMBER), [BATCH_ID, ROW_NUMBER], "left_anti")
-    clean = typed(received.where(f"{SET_ASIDE} IS NULL"), kind)
-    return {"events": _events, "items": _items, "users": _users}[kind](spark, clean, batches)
+    received = _of_batches(spark, f"bronze.{kind}", names)
+    if lake.exists(f"quarantine.{kind}"):
+        faulty = _of_batches(spark, f"quarantine.{kind}", names).select(BATCH_ID, ROW_NUMBER)
+        received = received.join(faulty, [BATCH_ID, ROW_NUMBER], "left_anti")
+    clean = typed(received.where(f"{SET_ASIDE} IS NULL"), kind).drop(SET_ASIDE).persist()
+    try:
+        return _events(spark, clean, batches) if kind == "events" else _updates(spark, kind, clean, batches)
+    finally:
+        clean.unpersist()
 
 
-def _in(column: str, values: list[str]) -> str:
-    quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
-    return f"{column} IN ({quoted})"
-
-
-def newest_per(rows: DataFrame, keys: tuple[str, ...], order: list[str]) -> DataFrame:
-    """One row per key: the last by `order`. MERGE needs that of its source."""
-    from pyspark.sql import functions as F
-
-    picked = F.max_by(F.struct("*"), F.struct(*order)).alias("picked")
-    return rows.groupBy(*keys).agg(picked).select("picked.*")
+def _of_batches(spark: SparkSession, table: str, names: list[str]) -> DataFrame:
+    return spark.read.format("delta").load(lake.table_path(table)).where(merging.among(BATCH_ID, names))
 
 
 def _events(spark: SparkSession, clean: DataFrame, batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Insert-only. The months of the batch stand in the condition as literals, so that other months' files are not read."""
-    table, path = TABLES["silver.interactions"], lake.table_path("silver.interactions")
-    create(spark, "silver.interactions")
-    clean = clean.drop(ROW_NUMBER, SET_ASIDE)
+    table = TABLES["silver.interactions"]
+    merging.create(spark, table.name)
     months = sorted(row[EVENT_MONTH] for row in clean.select(EVENT_MONTH).distinct().collect())
     if months:
-        foreign = [
-            row[BATCH_ID]
-            for row in batches
-            if ledger.manifest("events", row[BATCH_ID]).get("ids") != "derived"
-        ]
-        if foreign and lake.version("silver.interactions") > 0:
-            clean = set_conflicts_aside(spark, clean, batches)
-        staged = newest_per(clean, table.key, ["event_time", BATCH_ID]).select(*table.columns)
-        staged.createOrReplaceTempView(STAGED)
-        match = f"t.{EVENT_MONTH} = s.{EVENT_MONTH} AND t.event_id = s.event_id AND {_in(f't.{EVENT_MONTH}', months)}"
-        repeat(
-            lambda: spark.sql(
-                f"MERGE INTO delta.`{path}` t USING {STAGED} s ON {match} WHEN NOT MATCHED THEN INSERT *"
-            ).collect()
-        )
-    return _count_events(batches, months)
+        if any(ledger.manifest("events", row[BATCH_ID]).get("ids") != "derived" for row in batches):
+            clean = quarantine_conflicts(spark, clean)
+        first = merging.first_per(clean, table.key, [INGESTED_AT, BATCH_ID, ROW_NUMBER])
+        same_month = f"t.{EVENT_MONTH} = s.{EVENT_MONTH} AND {merging.among(f't.{EVENT_MONTH}', months)}"
+        merging.insert_new(spark, first.select(*table.columns), table.name, same_month)
+    return _count_events([_with_conflicts(row, n) for row, n in _conflicts(batches)], months)
 
 
-def set_conflicts_aside(spark: SparkSession, clean: DataFrame, batches: list[dict[str, Any]]) -> DataFrame:
-    """Quarantines rows whose sender-given id silver knows with another time: two different events must not share an id."""
+def quarantine_conflicts(spark: SparkSession, clean: DataFrame) -> DataFrame:
+    """Quarantines rows whose sender-given id stands for another time: two different events must not share an id.
+
+    The time that silver knows stands, else the earliest of these batches: whatever the order and however often they
+    come, the same rows are refused. Returns the others.
+    """
     from pyspark.sql import functions as F
 
     known = spark.read.format("delta").load(lake.table_path("silver.interactions"))
     known = known.select("event_id", F.col("event_time").alias("known_time"))
-    clashing = clean.join(known, "event_id").where("event_time <> known_time").select(*clean.columns)
-    found = {
-        row[BATCH_ID]: row["n"] for row in clashing.groupBy(BATCH_ID).agg(F.count("*").alias("n")).collect()
-    }
-    if not found:
+    standing = (
+        clean.groupBy("event_id").agg(F.min("event_time").alias("earliest")).join(known, "event_id", "left")
+    )
+    standing = standing.select("event_id", F.coalesce("known_time", "earliest").alias("standing_time"))
+    judged = clean.join(standing, "event_id")
+    clashing = judged.where("event_time <> standing_time")
+    if clashing.isEmpty():
         return clean
-    reasons = F.array(F.lit(CONFLICT)).alias("reasons")
-    columns = [
-        reasons
-        if name == "reasons"
-        else F.col(name).cast("string").alias(name)
-        if name in CONTRACTS["events"] and name != "properties"
-        else F.to_json("properties").alias(name)
-        if name == "properties"
-        else F.lit(None).cast(kind).alias(name)
-        if name not in clashing.columns
-        else F.col(name)
-        for name, kind in TABLES["quarantine.events"].columns.items()
-    ]
+    merging.create(spark, "quarantine.events")
     path = lake.table_path("quarantine.events")
-    before = 0
+    clashing.select(*_as_received(clashing)).write.format("delta").mode("append").save(path)
+    return judged.where("event_time = standing_time").select(*clean.columns)
+
+
+def _as_received(rows: DataFrame) -> list[Column]:
+    """Typed event rows as text again, in the columns of quarantine.events, with the one reason."""
+    from pyspark.sql import functions as F
+
+    def column(name: str, kind: str) -> Column:
+        if name == "reasons":
+            return F.array(F.lit(CONFLICT))
+        if name == "properties":
+            return F.to_json(name)
+        if name in CONTRACTS["events"]:
+            return F.col(name).cast("string")
+        return F.col(name) if name in rows.columns else F.lit(None).cast(kind)
+
+    return [column(*each).alias(each[0]) for each in TABLES["quarantine.events"].columns.items()]
+
+
+def _conflicts(batches: list[dict[str, Any]]) -> list[tuple[dict[str, Any], int]]:
+    """Each batch with its rows in quarantine for a conflict: counted there, where a killed run left them."""
+    found: Counter[str] = Counter()
     if lake.exists("quarantine.events"):
-        filters = [(BATCH_ID, "in", list(found))]
-        rows = (
-            lake.read("quarantine.events", columns=["reasons"], filters=filters).column("reasons").to_pylist()
-        )
-        before = sum(CONFLICT in (each or []) for each in rows)
-    if not before:
-        clashing.select(*columns).write.format("delta").mode("append").save(path)
-    for row in batches:
-        n = found.get(row[BATCH_ID], 0)
-        if n:
-            row["quarantined"] += n
-            row["reasons"].setdefault("quarantined", {})[CONFLICT] = n
-    return clean.join(clashing.select("event_id", "event_time"), ["event_id", "event_time"], "left_anti")
+        filters = [(BATCH_ID, "in", [row[BATCH_ID] for row in batches])]
+        for row in lake.read("quarantine.events", columns=[BATCH_ID, "reasons"], filters=filters).to_pylist():
+            found[row[BATCH_ID]] += CONFLICT in (row["reasons"] or [])
+    return [(row, found[row[BATCH_ID]]) for row in batches]
+
+
+def _with_conflicts(row: dict[str, Any], conflicts: int) -> dict[str, Any]:
+    """The ledger row with so many conflicts, instead of those that it had from an earlier run."""
+    reasons = dict(row["reasons"].get("quarantined", {}))
+    others = row["quarantined"] - reasons.pop(CONFLICT, 0)
+    if conflicts:
+        reasons[CONFLICT] = conflicts
+    return {**row, "quarantined": others + conflicts, "reasons": {**row["reasons"], "quarantined": reasons}}
 
 
 def _count_events(batches: list[dict[str, Any]], months: list[str]) -> list[dict[str, Any]]:
-
     names = [row[BATCH_ID] for row in batches]
     filters = [(BATCH_ID, "in", names)] + ([(EVENT_MONTH, "in", months)] if months else [])
     found = lake.read("silver.interactions", columns=[BATCH_ID, "event_time"], filters=filters)
-    rows = (
-        found.group_by(BATCH_ID).aggregate([("event_time", "count"), ("event_time", "max")]).to_pylist()
-        if found.num_rows
-        else []
+    counted = found.group_by(BATCH_ID).aggregate([("event_time", "count"), ("event_time", "max")]).to_pylist()
+    kept = {row[BATCH_ID]: (row["event_time_count"], row["event_time_max"]) for row in counted}
+    return [finished(row, *kept.get(row[BATCH_ID], (0, None))) for row in batches]
+
+
+def _updates(
+    spark: SparkSession, kind: str, clean: DataFrame, batches: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Items and users: every update into their history, then what is touched folded anew from its whole history.
+
+    The fold does not depend on the order in which updates came; a field that an update leaves out keeps its last value.
+    """
+    history, newest = (TABLES[name] for name in UPDATES[kind])
+    (key,) = newest.key
+    merging.create(spark, history.name)
+    merging.create(spark, newest.name)
+    told = merging.last_known(clean, history.key, [BATCH_ID, ROW_NUMBER])
+    merging.insert_new(spark, told.select(*history.columns), history.name)
+    whole = spark.read.format("delta").load(lake.table_path(history.name))
+    touched = whole.join(clean.select(key).distinct(), key, "left_semi")
+    merging.upsert(
+        spark, merging.last_known(touched, newest.key, ["updated_at"]).select(*newest.columns), newest.name
     )
-    kept = {row[BATCH_ID]: row for row in rows}
-    return [
-        finished(
-            row,
-            kept.get(row[BATCH_ID], {}).get("event_time_count", 0),
-            kept.get(row[BATCH_ID], {}).get("event_time_max"),
-        )
-        for row in batches
-    ]
+    filters = [(BATCH_ID, "in", [row[BATCH_ID] for row in batches])]
+    first_told = Counter(lake.read(history.name, columns=[BATCH_ID], filters=filters)[BATCH_ID].to_pylist())
+    return [finished(row, first_told[row[BATCH_ID]]) for row in batches]
 
 
 def finished(row: dict[str, Any], in_silver: int, newest: datetime | None = None) -> dict[str, Any]:
@@ -187,83 +198,3 @@ def finished(row: dict[str, Any], in_silver: int, newest: datetime | None = None
         "newest_event": newest,
         "as_of": as_of,
     }
-
-
-def _items(spark: SparkSession, clean: DataFrame, batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every update into item_history; into items only what is newer than what stands there, nulls not wiping known values."""
-    rows = clean.drop(ROW_NUMBER, SET_ASIDE)
-    create(spark, "silver.item_history")
-    history = newest_per(rows, TABLES["silver.item_history"].key, [BATCH_ID])
-    _insert(spark, history.select(*TABLES["silver.item_history"].columns), "silver.item_history")
-    _upsert(spark, rows, "silver.items")
-    return _count_updates(batches, "silver.item_history", clean)
-
-
-def _users(spark: SparkSession, clean: DataFrame, batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    _upsert(spark, clean.drop(ROW_NUMBER, SET_ASIDE), "silver.users")
-    return _count_updates(batches, None, clean)
-
-
-def _insert(spark: SparkSession, rows: DataFrame, name: str) -> None:
-    rows.createOrReplaceTempView(STAGED)
-    on = " AND ".join(f"t.{key} = s.{key}" for key in TABLES[name].key)
-    repeat(
-        lambda: spark.sql(
-            f"MERGE INTO delta.`{lake.table_path(name)}` t USING {STAGED} s ON {on} WHEN NOT MATCHED THEN INSERT *"
-        ).collect()
-    )
-
-
-def _upsert(spark: SparkSession, rows: DataFrame, name: str) -> None:
-    table = TABLES[name]
-    create(spark, name)
-    staged = newest_per(rows, table.key, ["updated_at", BATCH_ID]).select(*table.columns)
-    staged.createOrReplaceTempView(STAGED)
-    on = " AND ".join(f"t.{key} = s.{key}" for key in table.key)
-    kept = ", ".join(
-        f"t.{column} = coalesce(s.{column}, t.{column})"
-        for column in table.columns
-        if column not in table.key
-    )
-    sql = (
-        f"MERGE INTO delta.`{lake.table_path(name)}` t USING {STAGED} s ON {on} "
-        f"WHEN MATCHED AND s.updated_at > t.updated_at THEN UPDATE SET {kept} WHEN NOT MATCHED THEN INSERT *"
-    )
-    repeat(lambda: spark.sql(sql).collect())
-
-
-def _count_updates(
-    batches: list[dict[str, Any]], history: str | None, clean: DataFrame
-) -> list[dict[str, Any]]:
-    """Items and users: a batch's rows in silver are its distinct updates; a second row for the same update is a duplicate."""
-    key = ("item_id", "updated_at") if history else ("user_id", "updated_at")
-    rows = clean.select(BATCH_ID, *key).distinct().groupBy(BATCH_ID).count().collect()
-    distinct = {row[BATCH_ID]: row["count"] for row in rows}
-    return [finished(row, distinct.get(row[BATCH_ID], 0)) for row in batches]
-
-
-def create(spark: SparkSession, name: str) -> None:
-    """The empty table by its contract, once."""
-    if lake.exists(name):
-        return
-    table = TABLES[name]
-    partition = f" PARTITIONED BY ({', '.join(table.partition)})" if table.partition else ""
-    properties = ", ".join(
-        f"'{key}' = '{value}'"
-        for key, value in {**table.properties, "delta.enableDeletionVectors": "false"}.items()
-    )
-    spark.sql(
-        f"CREATE TABLE IF NOT EXISTS delta.`{lake.table_path(name)}` ({table.ddl}) USING DELTA{partition} TBLPROPERTIES ({properties})"
-    )
-
-
-def repeat(act: Callable[[], object]) -> None:
-    """Another writer's commit in between is no fault: Delta says so, and the MERGE is taken again."""
-    for attempt in range(1, TRIES + 1):
-        try:
-            act()
-            return
-        except Exception as error:
-            if "Concurrent" not in type(error).__name__ + str(error)[:500] or attempt == TRIES:
-                raise
-            time.sleep(0.5 * attempt)
