@@ -133,6 +133,7 @@ _TABLES = (
         "one row per user and update, as it was told",
         {**USER, "batch_id": "string"},
         key=("user_id", "updated_at"),
+        properties={"delta.enableChangeDataFeed": "true"},
     ),
     Table(
         "gold.user_stats",

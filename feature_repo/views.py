@@ -32,7 +32,7 @@ MEANINGS = {
         "quantities": "How many, 1 where the event has no quantity; in step with item_ids",
     },
     "user_stats": {
-        "country": "Country as last known",
+        "country": "Country as known then",
         "n_events": "Events of any type",
         "n_orders": "Orders",
         "n_items": "Different items bought",

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 # Silver tables whose past may change under gold, with the time that a row of them speaks about.
-WATCHED = {"silver.interactions": "event_time", "silver.item_history": "updated_at"}
+WATCHED = {
+    "silver.interactions": "event_time",
+    "silver.item_history": "updated_at",
+    "silver.user_updates": "updated_at",
+}
 
 
 def run(settings: Settings, context: StepContext) -> dict[str, Any]:
@@ -93,17 +97,17 @@ def earliest_change(settings: Settings, since: dict[str, int], now: dict[str, in
 
     spark, found = session(settings), []
     for name, column in WATCHED.items():
-        if since[name] == now[name]:
+        if since.get(name, -1) == now[name]:
             continue
         feed = spark.read.format("delta").option("readChangeFeed", "true")
-        feed = feed.option("startingVersion", since[name] + 1).option("endingVersion", now[name])
+        feed = feed.option("startingVersion", since.get(name, -1) + 1).option("endingVersion", now[name])
         earliest = F.unix_micros(F.min(column)).alias("earliest")
         try:
             found.append(feed.load(lake.table_path(name)).agg(earliest).first()["earliest"])
         except PySparkException as error:
             reason = str(error).splitlines()[0][:200]
             _say(
-                f"no changes of {name} since version {since[name]} to be had, so gold is built anew: {reason}"
+                f"no changes of {name} since version {since.get(name, -1)} to be had, so gold is built anew: {reason}"
             )
             return datetime.min.replace(tzinfo=UTC)
     moments = [moment for moment in found if moment is not None]
@@ -169,16 +173,14 @@ def frames_of(
     conf = settings.features
     spark = events.sparkSession
 
-    def history() -> DataFrame:
-        rows = _read(spark, "silver.item_history", silver["silver.item_history"])
-        return grid.on_days(rows, F.to_date("updated_at"), days, first)
+    def history(name: str) -> DataFrame:
+        return grid.on_days(_read(spark, name, silver[name]), F.to_date("updated_at"), days, first)
 
-    users = spark.read.format("delta").load(lake.table_path("silver.users"))
     return {
         "item_stats": lambda: item_stats.transform(events, days, todo, conf.popularity_days),
-        "item_text": lambda: item_text.transform(events, history(), todo),
+        "item_text": lambda: item_text.transform(events, history("silver.item_history"), todo),
         "user_history": lambda: user_history.transform(events, todo, conf.history_length),
-        "user_stats": lambda: user_stats.transform(events, users, todo),
+        "user_stats": lambda: user_stats.transform(events, history("silver.user_updates"), todo),
         "co_visits": lambda: co_visits.transform(
             events, todo.as_of, conf.co_visit_days, conf.co_visit_neighbours
         ),
@@ -205,6 +207,9 @@ def _left_behind(name: str, todo: grid.Grid) -> set[datetime]:
 
 
 def _read(spark: SparkSession, name: str, version: int) -> DataFrame:
+    """The table as it was at a version; no rows where nothing was ever imported into it."""
+    if version < 0:
+        return spark.createDataFrame([], TABLES[name].ddl)
     return spark.read.format("delta").option("versionAsOf", version).load(lake.table_path(name))
 
 

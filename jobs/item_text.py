@@ -10,7 +10,7 @@ from jobs.grid import BUILT, Grid, carried_forward, so_far
 from jobs.item_stats import by_day, priced
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
 TEXT = ("title", "categories", "brand", "price", "deleted")
 
@@ -22,22 +22,26 @@ def transform(events: DataFrame, history: DataFrame, grid: Grid) -> DataFrame:
     updated before the point; where the catalogue has none, the mean paid per unit on the newest day on which the item
     sold before the point.
     """
-    updates = history.groupBy("item_id", BUILT).agg(F.max_by(F.struct(*TEXT), "updated_at").alias("text"))
+    updates = history.groupBy("item_id", BUILT).agg(*[_last_told(name).alias(name) for name in TEXT])
     sales = by_day(events.where("item_id is not null")).groupBy("item_id", BUILT)
     cells = updates.join(sales.agg(F.max_by("price", priced()).alias("paid")), ["item_id", BUILT], "full")
     until_now = so_far("item_id")
     running = cells.select(
         "item_id",
         BUILT,
-        F.last("text", ignorenulls=True).over(until_now).alias("text"),
-        F.last("paid", ignorenulls=True).over(until_now).alias("paid"),
+        *[F.last(name, ignorenulls=True).over(until_now).alias(name) for name in (*TEXT, "paid")],
     )
     return carried_forward(running, "item_id", grid).select(
         "item_id",
         "as_of",
-        "text.title",
-        "text.categories",
-        "text.brand",
-        F.coalesce(F.col("text.price").cast("double"), "paid").alias("price"),
-        F.coalesce("text.deleted", F.lit(False)).alias("deleted"),
+        "title",
+        "categories",
+        "brand",
+        F.coalesce(F.col("price").cast("double"), "paid").alias("price"),
+        F.coalesce("deleted", F.lit(False)).alias("deleted"),
     )
+
+
+def _last_told(name: str) -> Column:
+    """The newest value that is not null: a field that an update leaves out keeps its value."""
+    return F.max_by(name, F.when(F.col(name).isNotNull(), F.col("updated_at")))

@@ -16,19 +16,22 @@ COUNTS = ("n_events", "n_orders", "n_items", "n_prices")
 SUMS = ("spend", "price_sum")
 
 
-def transform(events: DataFrame, users: DataFrame, grid: Grid) -> DataFrame:
+def transform(events: DataFrame, updates: DataFrame, grid: Grid) -> DataFrame:
     """Rows of gold.user_stats at every built point after a user's first event.
 
-    events: silver events with the grid's columns. users: user_id, country.
-    Orders and items are counted from their first purchase on; spend is purchases less returns; mean_price is per unit
-    over purchase lines. Country has no history in silver: it is the one last known.
+    events, updates: silver events and silver.user_updates with the grid's columns. Orders and items are counted from
+    their first purchase on; spend is purchases less returns; mean_price is per unit over purchase lines; country is the
+    one last told before the point.
     """
     own = events.where("user_id is not null")
+    told = updates.where("country is not null").select("user_id", BUILT, "country", "updated_at")
     changes = _by_order(own).unionByName(_new_items(own), allowMissingColumns=True)
+    changes = changes.unionByName(told, allowMissingColumns=True)
     cells = changes.groupBy("user_id", BUILT).agg(
         *[F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in (*COUNTS, *SUMS)],
         F.min("first").alias("first"),
         F.max("last").alias("last"),
+        F.max_by("country", "updated_at").alias("country"),
     )
     until_now = so_far("user_id")
     running = cells.select(
@@ -37,9 +40,9 @@ def transform(events: DataFrame, users: DataFrame, grid: Grid) -> DataFrame:
         *[F.sum(name).over(until_now).alias(name) for name in (*COUNTS, *SUMS)],
         F.min("first").over(until_now).alias("first"),
         F.max("last").over(until_now).alias("last"),
+        F.last("country", ignorenulls=True).over(until_now).alias("country"),
     )
-    countries = F.broadcast(users.select("user_id", "country"))
-    filled = carried_forward(running, "user_id", grid).join(countries, "user_id", "left")
+    filled = carried_forward(running.where("n_events > 0"), "user_id", grid)
     return filled.select(
         "user_id",
         "as_of",

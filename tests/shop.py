@@ -64,10 +64,7 @@ def events(lines: pd.DataFrame) -> pd.DataFrame:
 
 def write_silver(rows: pd.DataFrame, batch: str = "one") -> None:
     """Appends `rows` (from `purchases`) to silver, with the items and users that they bring for the first time."""
-    _write(
-        "silver.interactions",
-        rows.assign(event_month=rows["event_time"].dt.strftime("%Y-%m"), source="shop", batch_id=batch),
-    )
+    write_interactions(rows, batch)
     first = rows.sort_values("event_time").drop_duplicates("item_id")
     titles = rows.dropna(subset="title").groupby("item_id")["title"].agg(lambda found: found.mode().iloc[0])
     items = first.assign(title=first["item_id"].map(titles), updated_at=first["event_time"], price=None)
@@ -76,7 +73,14 @@ def write_silver(rows: pd.DataFrame, batch: str = "one") -> None:
         _write(name, _unknown(name, "item_id", items))
     users = rows.dropna(subset="user_id").sort_values("event_time").drop_duplicates("user_id")
     users = users.assign(updated_at=users["event_time"], consent=True, batch_id=batch)
-    _write("silver.users", _unknown("silver.users", "user_id", users))
+    for name in ("silver.users", "silver.user_updates"):
+        _write(name, _unknown(name, "user_id", users))
+
+
+def write_interactions(rows: pd.DataFrame, batch: str = "one") -> None:
+    """Appends `rows` as events alone: a shop that never imported its items and users."""
+    month = rows["event_time"].dt.strftime("%Y-%m")
+    _write("silver.interactions", rows.assign(event_month=month, source="shop", batch_id=batch))
 
 
 def write_ledger(newest_event: datetime, batch: str = "one") -> None:
