@@ -19,9 +19,9 @@ demo: setup ## a year of real invoices through the whole loop in a running Airfl
 
 test: setup ## all tests: quick ones first, the whole loop last
 	@$(PYTHON) -m pytest tests --ignore tests/e2e --ignore tests/faults --durations 10
-	@$(PYTHON) -m pytest tests/e2e --durations 5
+	@$(PYTHON) -m pytest tests/faults tests/e2e -s --durations 5
 
-test-faults: setup ## kill -9 at twenty points of the MERGE
+test-faults: setup ## kill -9 at twenty points of the MERGE; `make test` takes three
 	@AISLE_FAULTS=all $(PYTHON) -m pytest tests/faults --timeout 3000
 
 lint: setup ## formatter, linter, types

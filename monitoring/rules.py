@@ -64,7 +64,8 @@ def _name(version: str) -> str:
 
 def _said(cell: Cell) -> str:
     means = f"{cell.mean:.4f} against {cell.other_mean:.4f} of {_name(cell.other)}"
-    return f"{cell.metric} ({cell.column} items) {means}: {interval(cell)}"
+    where = "" if cell.slice == WHOLE else f", {cell.slice.replace('_', ' ')}"
+    return f"{cell.metric} ({cell.column} items{where}) {means}: {interval(cell)}"
 
 
 def _figures(cell: Cell, **more: float) -> dict[str, Any]:

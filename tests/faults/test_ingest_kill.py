@@ -1,6 +1,6 @@
 """kill -9 in the middle of the MERGE, then the same command again: the sums are those of an unbroken run.
 
-Twenty points in `make test-faults` (AISLE_FAULTS=all), three when run by hand; the seed is printed and can be given: AISLE_SEED.
+Twenty points in `make test-faults` (AISLE_FAULTS=all), three in `make test`; the seed is printed and can be given: AISLE_SEED.
 """
 
 from __future__ import annotations
