@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from aisle import features, lake
-from aisle import settings as settings_module
 from aisle.columns import AS_OF
 from aisle.settings import Settings
-from aisle.stages import StepContext
-from feature_repo import publish
-from jobs import gold
-from tests.shop import purchases, write_silver
+from tests.feature_repo.conftest import AS_OF_DAY
 from training.dataset import Cuts, build
 
 pytestmark = pytest.mark.spark
-AS_OF_DAY = datetime(2011, 9, 1, tzinfo=UTC)
 SERVICES = {"retrieval_v1": "user_id", "item_v1": "item_id", "related_v1": "item_id"}
-
-
-@pytest.fixture(scope="module")
-def events() -> pd.DataFrame:
-    return purchases(users=40, since="2011-02-01", until="2011-10-01")
-
-
-@pytest.fixture(scope="module")
-def shop(spark, events: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory):
-    """Settings of a shop whose features are published up to AS_OF_DAY, though silver knows a month more."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("AISLE_HOME", str(tmp_path_factory.mktemp("feast")))
-        settings_module.load.cache_clear()
-        settings = settings_module.load()
-        write_silver(events)
-        told = gold.run(settings, StepContext(as_of=AS_OF_DAY, run_id="test", params={}))
-        publish.run(settings, StepContext(run_id="test", params={"upstream": {"features.gold": told}}))
-        yield settings
-    settings_module.load.cache_clear()
 
 
 def labels(events: pd.DataFrame) -> pd.DataFrame:
