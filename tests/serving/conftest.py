@@ -94,6 +94,7 @@ class Kept:
 def running(settings: Settings, store: Store | None = None) -> Iterator[str]:
     """The API under uvicorn on a free port, in a thread; its URL."""
     listener = listen("127.0.0.1", 0)
+    listener.listen()  # who asks before uvicorn is up waits, and is not refused
     server = uvicorn.Server(uvicorn.Config(create_app(settings, store), log_config=None, access_log=False))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
