@@ -7,6 +7,7 @@ is done when its ledger row says so. With nothing pending it ends without starti
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,49 +72,46 @@ def run_clock(context: StepContext, manifest: dict[str, Any]) -> datetime:
 
 
 def _receive(settings: Settings, context: StepContext, new: list[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Ledger rows of the batches, after their rows are in bronze and quarantine."""
+    """Ledger rows of the batches, after their rows are in bronze and quarantine. The kinds go side by side."""
     from aisle.spark import session
 
-    spark, rows = session(settings), []
-    for kind in KINDS:
-        batches = {batch: ledger.manifest(kind, batch) for each, batch in new if each == kind}
-        if not batches:
-            continue
-        frames = {batch: landed(spark, kind, batch) for batch in batches}
-        clocks = {batch: run_clock(context, manifest) for batch, manifest in batches.items()}
-        append(spark, f"bronze.{kind}", frames)
-        # Kept, so that a row is judged once: counted from here, and written from here where it is faulty.
-        judged = {
-            batch: judge(frame, kind, settings, clocks[batch]).persist() for batch, frame in frames.items()
-        }
-        try:
-            counts = count(judged)
-            faulty = {
-                batch: frame.where(f"size({REASONS}) > 0")
-                for batch, frame in judged.items()
-                if counts[batch]["quarantined"]
-            }
-            if faulty:
-                append(spark, f"quarantine.{kind}", faulty)
-        finally:
-            for frame in judged.values():
-                frame.unpersist()
-        for batch, manifest in batches.items():
-            if manifest["rows"] != counts[batch]["rows_in"]:
-                raise BadFile(
-                    f"batch {batch} holds {counts[batch]['rows_in']} rows, its manifest says {manifest['rows']}: import it again"
-                )
-            rows.append(
-                {
-                    BATCH_ID: batch,
-                    "kind": kind,
-                    "status": ledger.BRONZE,
-                    **counts[batch],
-                    "silver": 0,
-                    "duplicates": 0,
-                }
+    spark = session(settings)
+    kinds = {kind: [batch for each, batch in new if each == kind] for kind in KINDS}
+    with ThreadPoolExecutor(len(kinds)) as pool:
+        parts = [
+            pool.submit(_receive_kind, spark, settings, context, kind, batches)
+            for kind, batches in kinds.items()
+            if batches
+        ]
+        return [row for part in parts for row in part.result()]
+
+
+def _receive_kind(
+    spark: SparkSession, settings: Settings, context: StepContext, kind: str, batches: list[str]
+) -> list[dict[str, Any]]:
+    manifests = {batch: ledger.manifest(kind, batch) for batch in batches}
+    frames = {batch: landed(spark, kind, batch) for batch in batches}
+    append(spark, f"bronze.{kind}", frames)
+    faulty = {
+        batch: judge(frame, kind, settings, run_clock(context, manifests[batch])).where(
+            f"size({REASONS}) > 0"
+        )
+        for batch, frame in frames.items()
+    }
+    append(spark, f"quarantine.{kind}", faulty)
+    counts = count(kind, batches)
+    for batch, manifest in manifests.items():
+        if manifest["rows"] != counts[batch]["rows_in"]:
+            raise BadFile(
+                f"batch {batch} holds {counts[batch]['rows_in']} rows, its manifest says {manifest['rows']}: import it again"
             )
-    return rows
+    known = {"kind": kind, "status": ledger.BRONZE, "silver": 0, "duplicates": 0}
+    return [{BATCH_ID: batch, **known, **counts[batch]} for batch in batches]
+
+
+def rows_of(kind: str, batch_id: str) -> Path:
+    """The file of a landed batch."""
+    return Path(lake.landing(kind)) / batch_id / "rows.parquet"
 
 
 def landed(spark: SparkSession, kind: str, batch_id: str) -> DataFrame:
@@ -121,8 +119,7 @@ def landed(spark: SparkSession, kind: str, batch_id: str) -> DataFrame:
     from pyspark.sql import functions as F
 
     manifest = ledger.manifest(kind, batch_id)
-    path = Path(lake.landing(kind)) / batch_id / "rows.parquet"
-    received = spark.read.parquet(str(path))
+    received = spark.read.parquet(str(rows_of(kind, batch_id)))
     return received.select(
         *(F.col(name).cast("string").alias(name) for name in CONTRACTS[kind]),
         F.lit(batch_id).alias(BATCH_ID),
@@ -162,28 +159,25 @@ def held(table: str, batches: list[str]) -> set[str]:
     return set(found[BATCH_ID].unique().to_pylist())
 
 
-def count(judged: dict[str, DataFrame]) -> dict[str, dict[str, Any]]:
-    """rows_in, quarantined, set_aside and reasons of each batch, in one Spark job. Several reasons of a row count as one text."""
-    from pyspark.sql import functions as F
+def count(kind: str, batches: list[str]) -> dict[str, dict[str, Any]]:
+    """rows_in, quarantined, set_aside and reasons of each batch. Several reasons of a row count as one text.
 
-    rows = None
-    for frame in judged.values():
-        rows = frame if rows is None else rows.unionAll(frame)
-    why = F.array_join(REASONS, "; ").alias("why")
-    found = {batch: {"quarantined": Counter(), "set_aside": Counter(), "rows_in": 0} for batch in judged}
-    for batch, aside, reasons, n in rows.groupBy(BATCH_ID, SET_ASIDE, why).count().collect():
-        each = found[batch]
-        each["rows_in"] += n
-        if aside is not None:
-            each["set_aside"][aside] += n
-        elif reasons:
-            each["quarantined"][reasons] += n
-    return {
-        batch: {
-            "rows_in": each["rows_in"],
-            "quarantined": each["quarantined"].total(),
-            "set_aside": each["set_aside"].total(),
-            "reasons": {"quarantined": dict(each["quarantined"]), "set_aside": dict(each["set_aside"])},
+    Without Spark: what was set aside is one column of the landed file, what is faulty lies in quarantine by now.
+    """
+    import pyarrow.parquet as pq
+
+    table = f"quarantine.{kind}"
+    found = lake.read(table, columns=[BATCH_ID, REASONS], filters=[(BATCH_ID, "in", batches)]).to_pylist()
+    counted = {}
+    for batch in batches:
+        rows = pq.read_table(rows_of(kind, batch), columns=[SET_ASIDE])[SET_ASIDE]
+        aside = Counter({each["values"]: each["counts"] for each in rows.value_counts().to_pylist()})
+        aside.pop(None, None)
+        faulty = Counter("; ".join(row[REASONS]) for row in found if row[BATCH_ID] == batch)
+        counted[batch] = {
+            "rows_in": len(rows),
+            "quarantined": faulty.total(),
+            "set_aside": aside.total(),
+            "reasons": {"quarantined": dict(faulty), "set_aside": dict(aside)},
         }
-        for batch, each in found.items()
-    }
+    return counted

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 TRIES = 5
-STAGED = "aisle_staged"
 
 
 def among(column: str, values: list[str]) -> str:
@@ -75,12 +74,13 @@ def upsert(spark: SparkSession, rows: DataFrame, name: str) -> None:
 
 def _merge(spark: SparkSession, rows: DataFrame, name: str, condition: str, clauses: str) -> None:
     """Another writer's commit in between is no fault: Delta says so, and the MERGE is taken again."""
-    rows.createOrReplaceTempView(STAGED)
+    staged = f"staged_{name.replace('.', '_')}"  # a view a table: the kinds are merged side by side
+    rows.createOrReplaceTempView(staged)
     on = " AND ".join([*(f"t.{key} = s.{key}" for key in TABLES[name].key), condition])
     for attempt in range(1, TRIES + 1):
         try:
             spark.sql(
-                f"MERGE INTO delta.`{lake.table_path(name)}` t USING {STAGED} s ON {on} {clauses}"
+                f"MERGE INTO delta.`{lake.table_path(name)}` t USING {staged} s ON {on} {clauses}"
             ).collect()
             return
         except Exception as error:

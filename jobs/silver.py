@@ -7,7 +7,10 @@ duplicates = rows in - set aside - quarantined - rows in silver.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +21,7 @@ from aisle.settings import Settings
 from aisle.stages import StepContext
 from aisle.tables import CONTRACTS, TABLES
 from jobs import merging
+from jobs.bronze import held
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -42,11 +46,12 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
             return {"skip": "no checked batch"}
         from aisle.spark import session
 
-        spark, done = session(settings), []
-        for kind in KINDS:
-            batches = [row for row in wanted if row["kind"] == kind]
-            if batches:
-                done += merge(spark, settings, kind, batches)
+        spark = session(settings)
+        kinds = {kind: [row for row in wanted if row["kind"] == kind] for kind in KINDS}
+        # Tables of their own, so the kinds go side by side: a MERGE of few rows is mostly waiting.
+        with ThreadPoolExecutor(len(kinds)) as pool:
+            parts = [pool.submit(merge, spark, kind, batches) for kind, batches in kinds.items() if batches]
+            done = [row for part in parts for row in part.result()]
         ledger.record(done, context.run_id)
     try:
         newest = clock.newest_as_of(context.as_of).isoformat()
@@ -59,22 +64,19 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     return {"as_of": newest, "batches": len(done), "emit": newest is not None and not replayed, **sums}
 
 
-def merge(
-    spark: SparkSession, settings: Settings, kind: str, batches: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
+def merge(spark: SparkSession, kind: str, batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One kind's batches into silver; their ledger rows."""
+    from pyspark.sql import functions as F
+
     from jobs.rules import typed
 
     names = [row[BATCH_ID] for row in batches]
-    received = _of_batches(spark, f"bronze.{kind}", names)
-    if lake.exists(f"quarantine.{kind}"):
+    received = _of_batches(spark, f"bronze.{kind}", names).where(f"{SET_ASIDE} IS NULL")
+    if held(f"quarantine.{kind}", names):
         faulty = _of_batches(spark, f"quarantine.{kind}", names).select(BATCH_ID, ROW_NUMBER)
-        received = received.join(faulty, [BATCH_ID, ROW_NUMBER], "left_anti")
-    clean = typed(received.where(f"{SET_ASIDE} IS NULL"), kind).drop(SET_ASIDE).persist()
-    try:
-        return _events(spark, clean, batches) if kind == "events" else _updates(spark, kind, clean, batches)
-    finally:
-        clean.unpersist()
+        received = received.join(F.broadcast(faulty), [BATCH_ID, ROW_NUMBER], "left_anti")
+    clean = typed(received, kind).drop(SET_ASIDE)
+    return _events(spark, clean, batches) if kind == "events" else _updates(spark, kind, clean, batches)
 
 
 def _of_batches(spark: SparkSession, table: str, names: list[str]) -> DataFrame:
@@ -87,12 +89,22 @@ def _events(spark: SparkSession, clean: DataFrame, batches: list[dict[str, Any]]
     merging.create(spark, table.name)
     months = sorted(row[EVENT_MONTH] for row in clean.select(EVENT_MONTH).distinct().collect())
     if months:
-        if any(ledger.manifest("events", row[BATCH_ID]).get("ids") != "derived" for row in batches):
-            clean = quarantine_conflicts(spark, clean)
-        first = merging.first_per(clean, table.key, [INGESTED_AT, BATCH_ID, ROW_NUMBER])
         same_month = f"t.{EVENT_MONTH} = s.{EVENT_MONTH} AND {merging.among(f't.{EVENT_MONTH}', months)}"
-        merging.insert_new(spark, first.select(*table.columns), table.name, same_month)
+        derived = all(ledger.manifest("events", row[BATCH_ID]).get("ids") == "derived" for row in batches)
+        with contextlib.nullcontext(clean) if derived else without_conflicts(spark, clean) as sound:
+            first = merging.first_per(sound, table.key, [INGESTED_AT, BATCH_ID, ROW_NUMBER])
+            merging.insert_new(spark, first.select(*table.columns), table.name, same_month)
     return _count_events([_with_conflicts(row, n) for row, n in _conflicts(batches)], months)
+
+
+@contextlib.contextmanager
+def without_conflicts(spark: SparkSession, clean: DataFrame) -> Iterator[DataFrame]:
+    """The rows that `quarantine_conflicts` leaves; read several times, so kept in between."""
+    kept = clean.persist()
+    try:
+        yield quarantine_conflicts(spark, kept)
+    finally:
+        kept.unpersist()
 
 
 def quarantine_conflicts(spark: SparkSession, clean: DataFrame) -> DataFrame:

