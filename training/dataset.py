@@ -14,7 +14,6 @@ are chosen on [V, T), the gate reads [T, A), and what is released is refitted up
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -103,14 +102,8 @@ def build(settings: Settings, cuts: Cuts, version: int) -> dict[str, pd.DataFram
     require_span(bought, cuts)
     labels = labelled(bought, cuts)
     users = _at_cuts(events.dropna(subset="user_id"), "user_id", cuts)
-    asked = {
-        USER_SERVICE: (pd.concat([labels, users]), "user_id"),
-        ITEM_SERVICE: (_at_cuts(events, "item_id", cuts), "item_id"),
-    }
-    # Two joins side by side: neither keeps two cores busy.
-    with ThreadPoolExecutor(len(asked)) as pool:
-        joins = [pool.submit(_features, settings, *rows, service) for service, rows in asked.items()]
-        features, items = (join.result() for join in joins)
+    features = _features(settings, pd.concat([labels, users]), "user_id", USER_SERVICE)
+    items = _features(settings, _at_cuts(events, "item_id", cuts), "item_id", ITEM_SERVICE)
     keys = ["user_id", "event_timestamp"]
     frames = {"examples": labels.merge(features, on=keys, how="left", validate="one_to_one")}
     for name, cut in cuts.items():
