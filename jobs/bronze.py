@@ -6,6 +6,7 @@ is done when its ledger row says so. With nothing pending it ends without starti
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from aisle import clock, lake, ledger
 from aisle.columns import BATCH_ID, INGESTED_AT, KINDS, REASONS, ROW_NUMBER, SET_ASIDE
-from aisle.errors import BadFile
+from aisle.errors import BadFile, SettingsError
 from aisle.settings import Settings
 from aisle.stages import StepContext
 from aisle.tables import CONTRACTS, TABLES
+from jobs.leftovers import removed_when_full
 from jobs.merging import create
 
 if TYPE_CHECKING:
@@ -28,8 +30,13 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     """Appends what is pending. Params: run_clock (ISO), replay_since and replay_until (ISO) to repeat past batches."""
     if context.params.get("replay_since") or context.params.get("replay_until"):
         return replay(context)
-    with ledger.writing():
+    with ledger.writing(), removed_when_full():
         known = ledger.latest()
+        for stray in ledger.strays():
+            print(
+                f"[ingest.bronze] {stray} has no manifest.json: no import made it, it is left alone",
+                file=sys.stderr,
+            )
         new = [(kind, batch) for kind, batch in ledger.landed() if batch not in known]
         unfinished = [
             row[BATCH_ID] for row in known.values() if row["status"] in (ledger.BRONZE, ledger.CHECKED)
@@ -43,8 +50,8 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
 
 
 def replay(context: StepContext) -> dict[str, Any]:
-    """The done batches with rows in [replay_since, replay_until); silver merges them again, which changes nothing it has."""
-    since, until = (_bound(context.params.get(name)) for name in ("replay_since", "replay_until"))
+    """The done batches with rows in [replay_since, replay_until); silver merges those rows again, which changes nothing it has."""
+    since, until = (replay_bound(context.params.get(name)) for name in ("replay_since", "replay_until"))
     found = [
         batch
         for batch, row in ledger.latest().items()
@@ -53,14 +60,19 @@ def replay(context: StepContext) -> dict[str, Any]:
     return {"replayed": found} if found else {"skip": "no batch has rows in that interval", "replayed": []}
 
 
-def _bound(text: str | None) -> datetime | None:
+def replay_bound(text: str | None) -> datetime | None:
     return clock.parse(text) if text else None
 
 
 def _overlaps(manifest: dict[str, Any], since: datetime | None, until: datetime | None) -> bool:
-    if not manifest.get("oldest"):
-        return True  # nobody knows: repeating is harmless, leaving out is not
-    oldest, newest = clock.parse(manifest["oldest"]), clock.parse(manifest["newest"])
+    try:
+        oldest, newest = clock.parse(manifest["oldest"]), clock.parse(manifest["newest"])
+    except (
+        KeyError,
+        AttributeError,
+        SettingsError,
+    ):  # none is known, or a faulty row has one like 0001-01-01
+        return True  # repeating is harmless, leaving out is not
     return (until is None or oldest < until) and (since is None or newest >= since)
 
 

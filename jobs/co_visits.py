@@ -41,6 +41,8 @@ def neighbours_of(lines: pa.Table, as_of: datetime, count: int) -> pa.Table:
     import pyarrow.compute as pc
     from scipy import sparse
 
+    if not len(lines):
+        return arrow_schema("gold.co_visits").empty_table()
     orders = pc.dictionary_encode(lines["order_id"]).combine_chunks()
     items = pc.unique(lines["item_id"]).sort()
     codes = pc.index_in(lines["item_id"], items).to_numpy()
@@ -52,9 +54,7 @@ def neighbours_of(lines: pa.Table, as_of: datetime, count: int) -> pa.Table:
         _top(bought[:, start : start + BLOCK].T @ bought, norm, start, count)
         for start in range(0, len(items), BLOCK)
     ]
-    rows, others, scores = (
-        np.concatenate(part) if parts else np.zeros(0) for part in zip(*parts, strict=True)
-    )
+    rows, others, scores = (np.concatenate(part) for part in zip(*parts, strict=True))
     sizes = np.bincount(rows.astype(int), minlength=len(items))
     some = np.flatnonzero(sizes)
     offsets = np.concatenate([[0], np.cumsum(sizes[some])])

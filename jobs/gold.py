@@ -3,8 +3,8 @@
 A run computes the points that its `as_of` adds to the grid, and the points after the earliest event or item update that
 came into silver since the build before (late rows, returns of history, erasures: read from Delta's change feed). Rows
 are replaced point by point in one commit a table; what was built is noted last, so a run that is killed is repeated
-by the next one. An `as_of` before the newest one is a backfill: it adds its points, or with the parameter
-``rebuild`` recomputes everything from there on, and emits nothing downstream.
+by the next one. An `as_of` before the newest one is a backfill: it adds its points and emits nothing downstream. The
+parameter ``rebuild`` recomputes every point from a given `as_of` on, and without one every point there is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from aisle.errors import NotThere
 from aisle.settings import Settings
 from aisle.stages import StepContext
 from aisle.tables import TABLES
-from jobs import co_visits, grid, item_stats, item_text, user_history, user_stats
+from jobs import co_visits, grid, item_stats, item_text, merging, user_history, user_stats
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -36,8 +36,11 @@ WATCHED = {
 
 
 def run(settings: Settings, context: StepContext) -> dict[str, Any]:
-    """Brings gold to `as_of`: {"as_of", "emit", "points_built"} or {"skip": why}. Raises NotThere before the first ingest."""
-    as_of = _whole_day(context.as_of or clock.newest_as_of())
+    """Brings gold to `as_of`: {"as_of", "emit", "points_built"} or {"skip": why}.
+
+    Raises NotThere before the first ingest, and for an `as_of` beyond the data.
+    """
+    as_of = _whole_day(clock.settled(context.as_of))
     before = features.built() if all(lake.exists(f"gold.{name}") for name in features.GOLD) else None
     newest = max(as_of, clock.parse(before.as_of)) if before else as_of
     first = first_event()
@@ -46,7 +49,7 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     silver = {name: lake.version(name) for name in WATCHED}
     wanted = grid.points(first, as_of, settings.features.daily_days, grid.cuts(settings))
     emit = as_of >= newest
-    todo = plan(settings, wanted, before, silver, as_of if context.params.get("rebuild") else None)
+    todo = plan(settings, wanted, before, silver, _rebuild_from(context, as_of))
     if todo.built:
         build(settings, todo, first, silver)
         features.note_built(
@@ -63,6 +66,13 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
         "points_built": len(todo.built),
         "points": len(todo.known),
     }
+
+
+def _rebuild_from(context: StepContext, as_of: datetime) -> datetime | None:
+    """The first point to compute anew, whatever changed: with ``rebuild`` the one that was asked for, or all of them."""
+    if not context.params.get("rebuild"):
+        return None
+    return as_of if context.as_of else datetime.min.replace(tzinfo=UTC)
 
 
 def plan(
@@ -196,7 +206,7 @@ def replace_points(name: str, make: Callable[[], DataFrame], todo: grid.Grid) ->
         replaced = sorted({*todo.built, *_left_behind(name, todo)})
         stamps = ", ".join(f"TIMESTAMP '{point:%Y-%m-%d %H:%M:%S}'" for point in replaced)
         writer = writer.option("replaceWhere", f"as_of IN ({stamps})")
-    writer.save(lake.table_path(name))
+    merging.committed(lambda: writer.save(lake.table_path(name)))
 
 
 def _left_behind(name: str, todo: grid.Grid) -> set[datetime]:

@@ -31,8 +31,8 @@ from aisle.errors import BadFile, DiskFull
 from aisle.lake import landing
 from aisle.settings import Settings
 from aisle.tables import CONTRACTS
+from jobs import expressions, sources
 from jobs import mapping as mappings
-from jobs import sources
 
 TEMPORARY = ".importing-"
 QUIET_SECONDS = 2.0
@@ -130,10 +130,14 @@ def import_file(
 def _already(final: Path, path: Path, started: float) -> ImportReport:
     """Not again; but a batch that was rejected is put back before the judge: the threshold may have been raised."""
     manifest = json.loads((final / "manifest.json").read_text())
-    row = ledger.latest().get(manifest["batch_id"])
+    batch = manifest["batch_id"]
+    row = ledger.latest().get(batch)
     status = row["status"] if row else "landed"
-    if row and status == "rejected":
-        ledger.record([{**row, "status": "bronze"}], run_id="import")
+    if status == ledger.REJECTED:
+        with ledger.writing():  # read again: a run may have judged it while we waited
+            row = ledger.latest()[batch]
+            if row["status"] == ledger.REJECTED:
+                ledger.record([{**row, "status": ledger.BRONZE}], run_id="import")
     return _report(manifest, path, started, already=True, status=status)
 
 
@@ -158,21 +162,23 @@ def _write(
         con.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = true")
         columns = sources.read(con, path, rules.source.encoding if rules else "utf-8", folder)
         rules, given = rules or mappings.identity(columns, kind, path.name), rules is not None
-        mappings.check(con, rules, columns, named)
+        _shut_in(con, folder)
+        expressions.check(con, rules, columns, named)
         try:
             rows = f"{mappings.select(rules, columns, *window)} UNION ALL {_malformed(kind)}"
             con.execute(f"COPY ({rows}) TO {mappings.quoted(folder / 'rows.parquet')} (FORMAT parquet)")
             found = _measure(con, rules, columns, window, folder / "rows.parquet")
-        except duckdb.Error as error:
+        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
             raise sources.wrong_file(error, path) from None
+        except duckdb.Error as error:
+            raise expressions.blamed(con, rules, columns, named) or sources.wrong_file(error, path) from None
     if not found["rows"]:
         raise BadFile(
             f"{path} has no rows in the window from {window[0] or 'the start'} to {window[1] or 'the end'}"
         )
-    for leftover in ("spill", f"utf8{path.suffix}"):
-        shutil.rmtree(folder / leftover) if (folder / leftover).is_dir() else (folder / leftover).unlink(
-            missing_ok=True
-        )
+    shutil.rmtree(folder / "spill", ignore_errors=True)
+    for copy in ("utf8", "alike"):
+        (folder / f"{copy}{path.suffix}").unlink(missing_ok=True)
     return {
         **found,
         "source": rules.source.name,
@@ -180,6 +186,14 @@ def _write(
         "since": window[0],
         "until": window[1],
     }
+
+
+def _shut_in(con: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """From here on SQL, the mapping's above all, reaches no file or address but the batch's own folder."""
+    con.execute(
+        f"SET allowed_directories = [{mappings.quoted(folder)}, {mappings.scanned(folder)}]; SET enable_external_access = false; "
+        "SET lock_configuration = true"
+    )
 
 
 def _malformed(kind: str) -> str:
@@ -200,7 +214,9 @@ def _measure(
     written: Path,
 ) -> dict[str, Any]:
     """The manifest's counts, from the rows as written."""
-    con.execute(f"CREATE VIEW landed AS SELECT * FROM read_parquet({mappings.quoted(written)})")
+    con.execute(
+        f"CREATE VIEW landed AS SELECT * FROM read_parquet({mappings.scanned(written)}, hive_partitioning = false)"
+    )
     moment = f"try_cast({EVENT_TIME if rules.kind == 'events' else UPDATED_AT} AS TIMESTAMPTZ)"
     rows, oldest, newest = con.execute(
         f"SELECT count(*), min({moment})::VARCHAR, max({moment})::VARCHAR FROM landed"
@@ -218,6 +234,7 @@ def _measure(
         "malformed": malformed,
         "outside_window": outside,
         "ids": "derived" if rules.derives_ids else "sender",
+        "time_sha256": rules.time_digest,
         "oldest": oldest,
         "newest": newest,
         "landed_at": datetime.now(UTC).isoformat(),

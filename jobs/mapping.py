@@ -1,20 +1,20 @@
 """Mapping files: how a foreign file's columns become the contract's. Documented with an example in docs/importing.md.
 
 Every expression is DuckDB SQL over the foreign columns, all of them text whatever the file's format was, and over the
-names of ``[define]``. Expressions are tried one by one before anything is read, so that a report names all faults.
+names of ``[define]``. Expressions are tried one by one before any row is made, so that a report names all faults.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-import duckdb
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aisle.columns import EVENT_ID, EVENT_TIME, EVENT_TYPE, EVENT_TYPES, KINDS, SET_ASIDE, SOURCE, UPDATED_AT
@@ -26,6 +26,9 @@ REQUIRED = {
     "items": ("item_id", "title", UPDATED_AT),
     "users": ("user_id", UPDATED_AT),
 }
+ELSEWHERE = re.compile(
+    r"\b(over|select|random|setseed|uuid\w*|gen_random_uuid|now|today|\w*current_\w+)\b", re.IGNORECASE
+)
 
 
 class _Part(BaseModel):
@@ -73,13 +76,22 @@ class Mapping(_Part):
     def derives_ids(self) -> bool:
         return self.kind == "events" and EVENT_ID not in self.columns
 
+    @property
+    def time_digest(self) -> str:
+        """Of what makes the time of an event out of its line; empty where more than the line does, or another moment."""
+        made = [self.columns.get(EVENT_TIME, ""), *(f"{name} = {sql}" for name, sql in self.define.items())]
+        if any(ELSEWHERE.search(sql) for sql in made):
+            return ""
+        return hashlib.sha256("\n".join(made).encode()).hexdigest()
+
 
 def load(path: Path, kind: str, file: str) -> Mapping:
     """A checked mapping file for rows of `file`. Raises BadMapping that lists every wrong key and value at once."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadMapping(f"no mapping file {path}; examples lie in conf/mappings/") from None
+    except (FileNotFoundError, IsADirectoryError):
+        what = f"{path} is a folder" if path.is_dir() else f"no mapping file {path}"
+        raise BadMapping(f"{what}; examples lie in conf/mappings/") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadMapping(f"{path} is not valid TOML: {error}") from None
     try:
@@ -101,7 +113,7 @@ def _contract_faults(mapping: Mapping, kind: str) -> Iterator[str]:
         return
     for name in mapping.columns:
         if name not in CONTRACTS[kind]:
-            yield f"columns.{name} is no column of {kind}{_close(name, CONTRACTS[kind])}"
+            yield f"columns.{name} is no column of {kind}{close(name, CONTRACTS[kind])}"
     given = {*mapping.columns, *([EVENT_TYPE] if mapping.event_type else [])}
     missing = [name for name in REQUIRED[kind] if name not in given]
     if missing:
@@ -115,7 +127,7 @@ def _contract_faults(mapping: Mapping, kind: str) -> Iterator[str]:
 def identity(columns: list[str], kind: str, file: str) -> Mapping:
     """The mapping of a file whose header is the contract's. Raises BadFile with all unknown and missing columns."""
     faults = [
-        f"unknown column {name!r}{_close(name, CONTRACTS[kind])}"
+        f"unknown column {name!r}{close(name, CONTRACTS[kind])}"
         for name in columns
         if name not in CONTRACTS[kind]
     ]
@@ -134,50 +146,6 @@ def identity(columns: list[str], kind: str, file: str) -> Mapping:
     )
 
 
-def check(con: duckdb.DuckDBPyConnection, mapping: Mapping, columns: list[str], path: Path) -> None:
-    """Binds every expression against the table ``lines``. Raises BadMapping that names each that does not hold."""
-    faults, names = [], list(columns)
-    for number, (name, sql) in enumerate(mapping.define.items()):
-        if name.lower() in {each.lower() for each in columns}:
-            faults.append(f"define.{name} is already a column of the file: name it otherwise")
-        faults += _fault(con, f"define.{name}", sql, lines(mapping, number), names)
-        names.append(name)
-    if not faults:
-        for place, sql, group in _expressions(mapping, names):
-            faults += _fault(con, place, sql, lines(mapping), names, group)
-    if faults:
-        raise BadMapping(f"{path}: {'; '.join(faults)}. The file has: {', '.join(columns)}")
-
-
-def _expressions(mapping: Mapping, names: list[str]) -> Iterator[tuple[str, str, str]]:
-    """(place in the file, SQL, GROUP BY) of every expression, in the way it will be used."""
-    group = _group(mapping)
-    if mapping.source.time:
-        yield "source.time", _column(mapping.source.time, names), ""
-    for number, text in enumerate(mapping.group_by, 1):
-        yield f"group_by {number}", text, ""
-    for name, text in mapping.columns.items():
-        yield f"columns.{name}", _column(text, names), group
-    for number, rule in enumerate(mapping.event_type, 1):
-        if rule.when:
-            yield f"event_type rule {number}", rule.when, group
-    for number, rule in enumerate(mapping.set_aside, 1):
-        yield f"set_aside rule {number}", rule.when, group
-
-
-def _fault(
-    con: duckdb.DuckDBPyConnection, place: str, sql: str, table: str, names: list[str], group: str = ""
-) -> list[str]:
-    """What is wrong with one expression, in a line; nothing where it can be bound."""
-    try:
-        con.execute(f"EXPLAIN SELECT ({sql}) FROM {table}{group}")
-    except duckdb.Error as error:
-        first = str(error).splitlines()[0]
-        unknown = first.split('"')[1] if first.count('"') >= 2 else ""
-        return [f"{place} = {sql!r}: {first}{_close(unknown, names) if unknown else ''}"]
-    return []
-
-
 def select(mapping: Mapping, columns: list[str], since: str | None, until: str | None) -> str:
     """SQL that gives the rows of a window in the contract's columns, as text: row_number, columns, set_aside_reason.
 
@@ -192,7 +160,7 @@ def select(mapping: Mapping, columns: list[str], since: str | None, until: str |
     aside = _cases([(rule.when, rule.reason) for rule in mapping.set_aside], None)
     return (
         f"SELECT CAST({number} AS BIGINT) AS row_number, {found}, CAST({aside} AS VARCHAR) AS {SET_ASIDE} "
-        f"FROM {lines(mapping)} WHERE {inside(mapping, names, since, until)}{_group(mapping)}"
+        f"FROM {lines(mapping)} WHERE {inside(mapping, names, since, until)}{group_by(mapping)}"
     )
 
 
@@ -201,7 +169,7 @@ def inside(mapping: Mapping, names: list[str], since: str | None, until: str | N
     text = mapping.source.time or mapping.columns.get(
         EVENT_TIME if mapping.kind == "events" else UPDATED_AT, "NULL"
     )
-    moment = f"try_cast(({_column(text, names)}) AS TIMESTAMPTZ)"
+    moment = f"try_cast(({column(text, names)}) AS TIMESTAMPTZ)"
     bounds = [f"{moment} >= TIMESTAMPTZ '{since}'"] if since else []
     bounds += [f"{moment} < TIMESTAMPTZ '{until}'"] if until else []
     return f"coalesce({' AND '.join(bounds)}, true)" if bounds else "true"
@@ -215,7 +183,7 @@ def lines(mapping: Mapping, first: int | None = None) -> str:
     return table
 
 
-def _group(mapping: Mapping) -> str:
+def group_by(mapping: Mapping) -> str:
     return f" GROUP BY {', '.join(mapping.group_by)}" if mapping.group_by else ""
 
 
@@ -224,11 +192,11 @@ def _expression(mapping: Mapping, name: str, columns: list[str], names: list[str
         default = next((rule.is_ for rule in mapping.event_type if rule.when is None), None)
         return _cases([(rule.when, rule.is_) for rule in mapping.event_type if rule.when], default)
     if name == EVENT_ID:
-        given = _column(mapping.columns[EVENT_ID], names) if EVENT_ID in mapping.columns else "NULL"
+        given = column(mapping.columns[EVENT_ID], names) if EVENT_ID in mapping.columns else "NULL"
         return f"coalesce(nullif(CAST(({given}) AS VARCHAR), ''), {derived_id(columns)})"
     if name == SOURCE and SOURCE not in mapping.columns:
         return quoted(mapping.source.name)
-    return _column(mapping.columns[name], names) if name in mapping.columns else "NULL"
+    return column(mapping.columns[name], names) if name in mapping.columns else "NULL"
 
 
 def derived_id(columns: list[str]) -> str:
@@ -240,7 +208,7 @@ def derived_id(columns: list[str]) -> str:
     return f"left(sha256(concat_ws(chr(31), 'events', {parts})), 32)"
 
 
-def _column(text: str, names: list[str]) -> str:
+def column(text: str, names: list[str]) -> str:
     """A bare column name may hold anything, a blank too; all else is SQL."""
     return identifier(text) if text in names else text
 
@@ -256,11 +224,20 @@ def quoted(value: object) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
+def scanned(path: Path) -> str:
+    """A path as SQL text that names this very file: DuckDB would read [ ] * ? as a pattern.
+
+    >>> scanned(Path("sales[1].csv"))
+    "'sales[[]1].csv'"
+    """
+    return quoted("".join(f"[{char}]" if char in "[*?" else char for char in str(path)))
+
+
 def identifier(name: str) -> str:
     """A SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def _close(name: str, known) -> str:
+def close(name: str, known) -> str:
     found = get_close_matches(name.lower(), [str(each) for each in known], n=1, cutoff=0.5)
     return f" (did you mean {found[0]!r}?)" if found else ""

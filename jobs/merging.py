@@ -6,6 +6,7 @@ SQL throughout, so that a session here and a Spark Connect server do the same.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from aisle import lake
@@ -73,15 +74,22 @@ def upsert(spark: SparkSession, rows: DataFrame, name: str) -> None:
 
 
 def _merge(spark: SparkSession, rows: DataFrame, name: str, condition: str, clauses: str) -> None:
-    """Another writer's commit in between is no fault: Delta says so, and the MERGE is taken again."""
     staged = f"staged_{name.replace('.', '_')}"  # a view a table: the kinds are merged side by side
     rows.createOrReplaceTempView(staged)
     on = " AND ".join([*(f"t.{key} = s.{key}" for key in TABLES[name].key), condition])
+    merge = f"MERGE INTO delta.`{lake.table_path(name)}` t USING {staged} s ON {on} {clauses}"
+    committed(lambda: spark.sql(merge).collect())
+
+
+def committed(write: Callable[[], object]) -> None:
+    """Runs a write that may be repeated until it is committed.
+
+    Another writer's commit in between is no fault, such as that of a step which was killed while the Spark server went on
+    with its work: Delta says so, and the write is taken again.
+    """
     for attempt in range(1, TRIES + 1):
         try:
-            spark.sql(
-                f"MERGE INTO delta.`{lake.table_path(name)}` t USING {staged} s ON {on} {clauses}"
-            ).collect()
+            write()
             return
         except Exception as error:
             if "Concurrent" not in type(error).__name__ + str(error)[:500] or attempt == TRIES:

@@ -116,6 +116,11 @@ def _missing(*names: str) -> dict[str, str]:
     return {f"no {name}": f"{name} IS NULL OR trim({name}) = ''" for name in names}
 
 
+def _endless(name: str) -> str:
+    """Text such as 'NaN' or '-inf' is a double, but no number. (A decimal is never one: price needs no such rule.)"""
+    return f"isnan({name}_read) OR abs({name}_read) = double('inf')"
+
+
 def _moment(name: str, clock: datetime, limits: Ingest) -> dict[str, str]:
     latest = (
         f"timestamp '{clock.isoformat()}' + make_dt_interval(0, 0, 0, {limits.future_tolerance_hours * 3600})"
@@ -136,11 +141,13 @@ def _events(limits: Ingest, clock: datetime) -> dict[str, str]:
         **_moment("event_time", clock, limits),
         "quantity is zero": "quantity_read = 0",
         "quantity is negative": "quantity_read < 0",
-        "quantity too large": f"quantity_read > {limits.max_quantity}",
+        "quantity is not finite": _endless("quantity"),
+        "quantity too large": f"quantity_read > {limits.max_quantity} AND NOT ({_endless('quantity')})",
         "price is negative": "price_read < 0",
         "price of a purchase is zero": "price_read = 0 AND event_type IN ('purchase', 'return')",
         "price too large": f"price_read > {limits.max_price}",
         "rating without value": "event_type = 'rating' AND value IS NULL",
+        "value is not finite": _endless("value"),
     }
 
 

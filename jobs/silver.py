@@ -11,22 +11,26 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from aisle import clock, lake, ledger
 from aisle.columns import BATCH_ID, EVENT_MONTH, INGESTED_AT, KINDS, ROW_NUMBER, SET_ASIDE
-from aisle.errors import NotThere
+from aisle.errors import BatchRejected, NotThere
 from aisle.settings import Settings
 from aisle.stages import StepContext
 from aisle.tables import CONTRACTS, TABLES
 from jobs import merging
-from jobs.bronze import held
+from jobs.bronze import held, replay_bound
+from jobs.leftovers import removed_when_full
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
+SUMS = ("rows_in", "silver", "duplicates", "quarantined", "set_aside")
 CONFLICT = "event_id already stands for another time"
+MOMENTS = {"events": "event_time", "items": "updated_at", "users": "updated_at"}
 UPDATES = {
     "items": ("silver.item_history", "silver.items"),
     "users": ("silver.user_updates", "silver.users"),
@@ -34,15 +38,23 @@ UPDATES = {
 
 
 def run(settings: Settings, context: StepContext) -> dict[str, Any]:
-    """Merges what is checked, or again what `ingest.bronze` named as replayed. Returns as_of and the sums of the run."""
-    replayed = (context.params.get("upstream") or {}).get("ingest.bronze", {}).get("replayed")
-    with ledger.writing():
+    """Merges what is checked, or again what `ingest.bronze` named as replayed, of which only the rows of the replayed time.
+
+    Returns as_of and the sums of the run: of a replay those of its rows, of which `silver` are the ones that had gone.
+    Raises BatchRejected for what `ingest.check` refused, after the others were merged.
+    """
+    upstream = context.params.get("upstream") or {}
+    replayed = upstream.get("ingest.bronze", {}).get("replayed")
+    refused = upstream.get("ingest.check", {}).get("refused") or []
+    span = Span.of(context) if replayed else None
+    with ledger.writing(), removed_when_full():
         wanted = (
             [row for row in ledger.latest().values() if row[BATCH_ID] in replayed]
             if replayed
             else ledger.with_status(ledger.CHECKED)
         )
         if not wanted:
+            _fail_for(refused)
             return {"skip": "no checked batch"}
         from aisle.spark import session
 
@@ -50,22 +62,65 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
         kinds = {kind: [row for row in wanted if row["kind"] == kind] for kind in KINDS}
         # Tables of their own, so the kinds go side by side: a MERGE of few rows is mostly waiting.
         with ThreadPoolExecutor(len(kinds)) as pool:
-            parts = [pool.submit(merge, spark, kind, batches) for kind, batches in kinds.items() if batches]
+            parts = [
+                pool.submit(merge, spark, kind, batches, span) for kind, batches in kinds.items() if batches
+            ]
             done = [row for part in parts for row in part.result()]
+        if refused and not replayed:
+            # A failed run tells nobody. The next one finds them unfinished, merges them without effect and tells features.
+            done = [{**row, "status": ledger.CHECKED} for row in done]
         ledger.record(done, context.run_id)
+    _fail_for(refused)
     try:
         newest = clock.newest_as_of(context.as_of).isoformat()
     except NotThere:  # items or users came before the first event: nothing to make features of yet
         newest = None
-    sums = {
-        name: sum(row[name] for row in done)
-        for name in ("rows_in", "silver", "duplicates", "quarantined", "set_aside")
-    }
+    sums = _replayed(done) if replayed else {name: sum(row[name] for row in done) for name in SUMS}
     return {"as_of": newest, "batches": len(done), "emit": newest is not None and not replayed, **sums}
 
 
-def merge(spark: SparkSession, kind: str, batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One kind's batches into silver; their ledger rows."""
+def _fail_for(refused: list[str]) -> None:
+    if refused:
+        raise BatchRejected("; ".join(refused))
+
+
+@dataclass(frozen=True)
+class Span:
+    """A time [since, until); None: open. An update of an item or a user belongs where its `updated_at` does."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @classmethod
+    def of(cls, context: StepContext) -> Span:
+        return cls(*(replay_bound(context.params.get(name)) for name in ("replay_since", "replay_until")))
+
+    def within(self, rows: DataFrame, kind: str) -> DataFrame:
+        from pyspark.sql import functions as F
+
+        moment = F.col(MOMENTS[kind])
+        found = rows if self.since is None else rows.where(moment >= F.lit(self.since))
+        return found if self.until is None else found.where(moment < F.lit(self.until))
+
+    def standing(self, kind: str, names: list[str]) -> Counter[str]:
+        """Rows that silver has within, by the batch that brought them."""
+        table = UPDATES[kind][0] if kind in UPDATES else "silver.interactions"
+        filters: list[tuple[str, str, object]] = [(BATCH_ID, "in", names)]
+        filters += [(MOMENTS[kind], ">=", self.since)] if self.since else []
+        filters += [(MOMENTS[kind], "<", self.until)] if self.until else []
+        return Counter(lake.read(table, columns=[BATCH_ID], filters=filters)[BATCH_ID].to_pylist())
+
+
+def _replayed(done: list[dict[str, Any]]) -> dict[str, int]:
+    """Sums of a replay; the ledger rows themselves count whole batches."""
+    rows_in, restored = (sum(row[name] for row in done) for name in ("replayed", "restored"))
+    return dict.fromkeys(SUMS, 0) | {"rows_in": rows_in, "silver": restored, "duplicates": rows_in - restored}
+
+
+def merge(
+    spark: SparkSession, kind: str, batches: list[dict[str, Any]], span: Span | None = None
+) -> list[dict[str, Any]]:
+    """One kind's batches into silver; their ledger rows. With a `span` its rows only; `replayed` and `restored` count them."""
     from pyspark.sql import functions as F
 
     from jobs.rules import typed
@@ -76,25 +131,57 @@ def merge(spark: SparkSession, kind: str, batches: list[dict[str, Any]]) -> list
         faulty = _of_batches(spark, f"quarantine.{kind}", names).select(BATCH_ID, ROW_NUMBER)
         received = received.join(F.broadcast(faulty), [BATCH_ID, ROW_NUMBER], "left_anti")
     clean = typed(received, kind).drop(SET_ASIDE)
-    return _events(spark, clean, batches) if kind == "events" else _updates(spark, kind, clean, batches)
+    if not span:
+        return _merged(spark, kind, clean, batches)
+    clean, before = span.within(clean, kind), span.standing(kind, names)
+    done = _merged(spark, kind, clean, batches, whole=False)
+    found = {row[BATCH_ID]: row["count"] for row in clean.groupBy(BATCH_ID).count().collect()}
+    restored = span.standing(kind, names) - before
+    return [
+        {**row, "replayed": found.get(row[BATCH_ID], 0), "restored": restored[row[BATCH_ID]]} for row in done
+    ]
+
+
+def _merged(
+    spark: SparkSession, kind: str, clean: DataFrame, batches: list[dict[str, Any]], whole: bool = True
+) -> list[dict[str, Any]]:
+    if kind == "events":
+        return _events(spark, clean, batches, whole)
+    return _updates(spark, kind, clean, batches)
 
 
 def _of_batches(spark: SparkSession, table: str, names: list[str]) -> DataFrame:
     return spark.read.format("delta").load(lake.table_path(table)).where(merging.among(BATCH_ID, names))
 
 
-def _events(spark: SparkSession, clean: DataFrame, batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Insert-only. The months of the batch stand in the condition as literals, so that other months' files are not read."""
+def _events(
+    spark: SparkSession, clean: DataFrame, batches: list[dict[str, Any]], whole: bool
+) -> list[dict[str, Any]]:
+    """Insert-only. The months of the batch stand in the condition as literals, so that other months' files are not read.
+
+    whole: `clean` holds all rows of the batches, so that they are counted in its months alone.
+    """
     table = TABLES["silver.interactions"]
     merging.create(spark, table.name)
     months = sorted(row[EVENT_MONTH] for row in clean.select(EVENT_MONTH).distinct().collect())
     if months:
         same_month = f"t.{EVENT_MONTH} = s.{EVENT_MONTH} AND {merging.among(f't.{EVENT_MONTH}', months)}"
-        derived = all(ledger.manifest("events", row[BATCH_ID]).get("ids") == "derived" for row in batches)
-        with contextlib.nullcontext(clean) if derived else without_conflicts(spark, clean) as sound:
+        with contextlib.nullcontext(clean) if ids_tell_times() else without_conflicts(spark, clean) as sound:
             first = merging.first_per(sound, table.key, [INGESTED_AT, BATCH_ID, ROW_NUMBER])
             merging.insert_new(spark, first.select(*table.columns), table.name, same_month)
-    return _count_events([_with_conflicts(row, n) for row, n in _conflicts(batches)], months)
+    return _count_events([_with_conflicts(row, n) for row, n in _conflicts(batches)], months if whole else [])
+
+
+def ids_tell_times() -> bool:
+    """Whether equal ids cannot have two times: all are digests of lines, and every line's time was made in one way.
+
+    Of all batches that ever came: a mended mapping reads a line that silver has at another time, maybe in another month,
+    where a MERGE by month would not find it.
+    """
+    known = [batch for batch, row in ledger.latest().items() if row["kind"] == "events"]
+    told = [ledger.manifest("events", batch) for batch in known]
+    ways = {each.get("time_sha256") for each in told}
+    return len(ways) == 1 and all(ways) and all(each.get("ids") == "derived" for each in told)
 
 
 @contextlib.contextmanager

@@ -6,14 +6,20 @@ A file that is not what it claims to be raises BadFile; a single malformed line 
 from __future__ import annotations
 
 import codecs
-import csv
 import hashlib
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 
 from aisle.errors import BadFile, BadMapping, DiskFull
-from jobs.mapping import identifier, quoted
+from jobs import delimited
+from jobs.mapping import identifier, quoted, scanned
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FORMATS = {
     ".csv": "csv",
@@ -25,8 +31,16 @@ FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
-DELIMITERS = (",", ";", "\t", "|")
+DISGUISES = {
+    b"PAR1": "is a Parquet file: name it .parquet",
+    b"PK\x03\x04": "is an Excel workbook or a zip archive: save it as CSV, or unpack it",
+    b"\x1f\x8b": "is compressed by gzip: unpack it first",
+}
+UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+ID_ENDINGS = ("id", "no", "nr", "number", "code", "key", "sku")
 CHUNK = 1 << 20
+BATCH_LINES = 10_000
+LONGEST_LINE = 16_000_000  # characters of a line of JSON; a longer one is no line but another format
 
 
 def file_format(path: Path) -> str:
@@ -39,7 +53,28 @@ def file_format(path: Path) -> str:
         raise BadFile(f"{path}: {path.suffix or 'no ending'} says no format; name it {', '.join(FORMATS)}")
     if path.stat().st_size == 0:
         raise BadFile(f"{path} is empty")
-    return FORMATS[path.suffix.lower()]
+    form = FORMATS[path.suffix.lower()]
+    _look(path, form)
+    return form
+
+
+def _look(path: Path, form: str) -> None:
+    """Raises BadFile where the first or last bytes of a file belong to another format, or to half a Parquet file."""
+    with path.open("rb") as raw:
+        head = raw.read(4)
+        raw.seek(-min(4, path.stat().st_size), 2)
+        tail = raw.read()
+    if form == "parquet":
+        if head != b"PAR1":
+            raise BadFile(
+                f"{path} does not begin as a Parquet file does: name it by what it is, or export it again"
+            )
+        if tail != b"PAR1":
+            raise BadFile(f"{path} is cut short, a Parquet file ends in PAR1: copy or export it again")
+        return
+    for magic, words in DISGUISES.items():
+        if head.startswith(magic):
+            raise BadFile(f"{path} {words}")
 
 
 def fingerprint(path: Path) -> str:
@@ -51,9 +86,10 @@ def fingerprint(path: Path) -> str:
 def as_utf8(path: Path, encoding: str, folder: Path) -> Path:
     """The file itself if it is clean UTF-8, or a copy in UTF-8. Raises BadFile naming the line of a wrong byte or NUL."""
     try:
+        "".encode(encoding)  # hex or base64 are codecs, but none of text
         decoder = codecs.getincrementaldecoder(encoding)()
         plain = codecs.lookup(encoding).name == "utf-8"
-    except LookupError:
+    except (LookupError, UnicodeError):
         raise BadMapping(
             f"source.encoding = {encoding!r} is no encoding; write utf-8, latin-1, cp1252 or utf-16"
         ) from None
@@ -66,10 +102,12 @@ def as_utf8(path: Path, encoding: str, folder: Path) -> Path:
             chunk = raw.read(CHUNK)
             try:
                 text = decoder.decode(chunk, final=not chunk)
-            except UnicodeDecodeError as error:
-                line = lines + bytes(error.object[: error.start]).count(b"\n") + 1
+            except UnicodeError as error:
+                done = error.object[: error.start] if isinstance(error, UnicodeDecodeError) else b""
+                line = lines + bytes(done).count(b"\n") + 1
+                likely = "utf-16" if _begins(path) in UTF16 else "latin-1"
                 raise BadFile(
-                    f'{path}: line {line} is not {encoding}; say what it is in a mapping: [source] encoding = "latin-1"'
+                    f'{path}: line {line} is not {encoding}; say what it is in a mapping: [source] encoding = "{likely}"'
                 ) from None
             if "\0" in text:
                 line = lines + text[: text.index("\0")].count("\n") + 1
@@ -83,6 +121,11 @@ def as_utf8(path: Path, encoding: str, folder: Path) -> Path:
                 return path if plain else copy
 
 
+def _begins(path: Path) -> bytes:
+    with path.open("rb") as raw:
+        return raw.read(2)
+
+
 def read(con: duckdb.DuckDBPyConnection, path: Path, encoding: str, folder: Path) -> list[str]:
     """Fills the tables ``lines`` (_row, text columns) and ``malformed`` (line, text, fault); the foreign columns' names."""
     con.execute("CREATE TABLE malformed (line BIGINT, text VARCHAR, fault VARCHAR)")
@@ -92,7 +135,9 @@ def read(con: duckdb.DuckDBPyConnection, path: Path, encoding: str, folder: Path
             columns = _read_parquet(con, path)
         else:
             readable = as_utf8(path, encoding, folder)
-            columns = _read_csv(con, readable, path) if form == "csv" else _read_json(con, readable, path)
+            columns = (
+                _read_csv(con, readable, path, folder) if form == "csv" else _read_json(con, readable, path)
+            )
     except duckdb.Error as error:
         raise wrong_file(error, path) from None
     if (
@@ -112,7 +157,9 @@ def wrong_file(error: duckdb.Error, path: Path) -> Exception:
 
 
 def _read_parquet(con: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
-    scan = f"read_parquet({quoted(path)}, binary_as_string=true, file_row_number=true)"
+    scan = (
+        f"read_parquet({scanned(path)}, binary_as_string=true, file_row_number=true, hive_partitioning=false)"
+    )
     kinds = {
         name: kind
         for name, kind, *_ in con.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()
@@ -131,46 +178,49 @@ def _as_text(name: str, kind: str) -> str:
         return f"CAST(to_json({column}) AS VARCHAR)"
     if kind == "TIMESTAMP WITH TIME ZONE":
         return f"CAST({column} AT TIME ZONE 'UTC' AS VARCHAR)"
+    if kind in ("DOUBLE", "FLOAT") and name.lower().endswith(ID_ENDINGS):
+        # A number with gaps becomes a float in pandas: 12347.0 is the customer that a CSV calls 12347. Only ids: a
+        # price of 2.0 is 2.0 in a CSV too, and the id of an event is a digest of these texts.
+        whole = f"abs({column}) < 9e15 AND {column} = floor({column})"
+        return f"CASE WHEN {whole} THEN CAST(CAST({column} AS BIGINT) AS VARCHAR) ELSE CAST({column} AS VARCHAR) END"
     return f"CAST({column} AS VARCHAR)"
 
 
-def _read_csv(con: duckdb.DuckDBPyConnection, readable: Path, path: Path) -> list[str]:
+def _read_csv(con: duckdb.DuckDBPyConnection, readable: Path, path: Path, folder: Path) -> list[str]:
     """The delimiter is the one that splits the header into most names; rejected lines are kept with their fault."""
-    with readable.open(encoding="utf-8-sig", newline="") as text:
-        header = text.readline()
-    delimiter = max(DELIMITERS, key=lambda each: len(next(csv.reader([header], delimiter=each), [])))
-    columns = _told_apart(
-        [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])], path
-    )
-    kinds = "{" + ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in columns) + "}"
-    con.execute(
-        f"CREATE TABLE lines AS SELECT row_number() OVER () AS _row, * FROM read_csv({quoted(readable)}, auto_detect=false, "
-        f"header=true, delim={quoted(delimiter)}, quote='\"', escape='\"', columns={kinds}, store_rejects=true, rejects_limit=0)"
-    )
+    layout = delimited.layout(readable)
+    _told_apart(list(layout.columns), path)
+    delimited.read(con, readable, path, layout, folder)
     con.execute(
         "INSERT INTO malformed SELECT line, any_value(csv_line), any_value(error_message) FROM reject_errors GROUP BY line ORDER BY line"
     )
-    return columns
+    return list(layout.columns)
 
 
 def _read_json(con: duckdb.DuckDBPyConnection, readable: Path, path: Path) -> list[str]:
-    """Each line an object; the columns are the names that occur in any of them."""
+    """Each line an object; the columns are the names that occur in any of them. Other lines are malformed."""
+    import pyarrow as pa
+
+    schema = pa.schema([("_row", pa.int64()), ("line", pa.string())])
+    con.register("numbered", pa.RecordBatchReader.from_batches(schema, _numbered(readable, schema)))
+    # In a CASE, because the conditions of an AND are all evaluated and json_type fails on what is no JSON.
     con.execute(
-        f"CREATE TEMP TABLE raw AS SELECT row_number() OVER () AS _row, line FROM read_csv({quoted(readable)}, auto_detect=false, "
-        "header=false, delim='\x01', quote='', escape='', columns={'line': 'VARCHAR'}, max_line_size=16000000)"
+        "CREATE TEMP TABLE raw AS SELECT *, CASE WHEN json_valid(line) THEN "
+        "json_type(line) = 'OBJECT' AND NOT list_contains(json_keys(line), '') ELSE false END AS fine FROM numbered"
     )
-    con.execute("ALTER TABLE raw ADD COLUMN fine BOOLEAN")
+    con.unregister("numbered")
     con.execute(
-        "UPDATE raw SET fine = json_valid(line) AND json_type(line) = 'OBJECT' WHERE trim(line) <> ''"
+        "INSERT INTO malformed SELECT _row, line, 'not a JSON object, or a name in it is empty' FROM raw WHERE NOT fine"
     )
-    con.execute("INSERT INTO malformed SELECT _row, line, 'not a JSON object' FROM raw WHERE NOT fine")
     found = con.execute(
         "SELECT DISTINCT unnest(json_keys(line)) AS name FROM raw WHERE fine ORDER BY name"
     ).fetchall()
     if not found:
-        raise BadFile(f"{path} has no line that is a JSON object with names")
+        raise BadFile(
+            f"{path} has no line that is a JSON object with names: write one object a line, without a list around them"
+        )
     columns = _told_apart([name for (name,) in found], path)
-    places = ", ".join(quoted(f'$."{name}"') for name in columns)
+    places = ", ".join(quoted("/" + name.replace("~", "~0").replace("/", "~1")) for name in columns)
     picked = ", ".join(f"found[{number}] AS {identifier(name)}" for number, name in enumerate(columns, 1))
     con.execute(
         f"CREATE TABLE lines AS SELECT _row, {picked} FROM "
@@ -180,9 +230,25 @@ def _read_json(con: duckdb.DuckDBPyConnection, readable: Path, path: Path) -> li
     return columns
 
 
+def _numbered(readable: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The lines of a file that are not blank, with their numbers; an overlong one is cut, which makes it malformed."""
+    import pyarrow as pa
+
+    with readable.open(encoding="utf-8-sig", newline="\n") as text:
+        full = ((number, line.strip()) for number, line in enumerate(text, 1) if not line.isspace())
+        for some in itertools.batched(full, BATCH_LINES):
+            numbers = [number for number, _ in some]
+            lines = [line if len(line) <= LONGEST_LINE else f"{line[:1000]} …" for _, line in some]
+            yield pa.record_batch([numbers, lines], schema=schema)
+
+
 def _told_apart(columns: list[str], path: Path) -> list[str]:
     """Column names that can be told apart. Raises BadFile otherwise."""
     lower = [name.lower() for name in columns]
+    if "_row" in lower:
+        raise BadFile(
+            f"{path}: a column is named _row, which stands for the number of a line here: name it otherwise"
+        )
     twice = sorted({name for name in columns if lower.count(name.lower()) > 1})
     if not all(columns) or twice:
         raise BadFile(

@@ -1,31 +1,31 @@
 """ingest.check: Great Expectations judges each received batch as a whole. Row rules have judged its rows; neither repeats the other.
 
 A batch that breaks its schema, or with more faulty rows than `ingest.max_fault_rate`, is refused whole: nothing of it
-reaches silver, its rows stay in bronze and quarantine. Good batches beside it go on before the error is raised.
+reaches silver, its rows stay in bronze and quarantine. The good ones beside it go on: `ingest.silver` merges them and then fails
+the run for the others.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from aisle import lake, ledger
 from aisle.columns import BATCH_ID, SET_ASIDE
-from aisle.errors import BatchRejected
 from aisle.settings import Settings
 from aisle.stages import StepContext
 from aisle.tables import TABLES
+from monitoring import reports
 
 if TYPE_CHECKING:
     from great_expectations.data_context import EphemeralDataContext
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
-IDS = {"events": "event_id", "items": "item_id", "users": "user_id"}
-
 
 def run(settings: Settings, context: StepContext) -> dict[str, Any]:
-    """Checks what `ingest.bronze` received. Raises BatchRejected after the good batches were passed on."""
+    """Checks what `ingest.bronze` received. Returns how many passed, and of each refused batch why."""
     replayed = (context.params.get("upstream") or {}).get("ingest.bronze", {}).get("replayed")
     pending = ledger.with_status(ledger.BRONZE)
     if not pending:
@@ -36,13 +36,17 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     broken = expectations(settings, pending)
     for batch, said in broken.items():
         verdicts[batch] += said
-    good = [row for row in pending if not verdicts[row[BATCH_ID]]]
-    bad = [row for row in pending if verdicts[row[BATCH_ID]]]
-    ledger.record([{**row, "status": ledger.CHECKED} for row in good], context.run_id)
-    ledger.record([{**row, "status": ledger.REJECTED} for row in bad], context.run_id)
-    if bad:
-        raise BatchRejected("; ".join(refusal(row, verdicts[row[BATCH_ID]]) for row in bad))
-    return {"checked": len(good)}
+    with ledger.writing():  # read again: what another run has judged or merged since is not taken back
+        judged = [row for row in ledger.with_status(ledger.BRONZE) if row[BATCH_ID] in verdicts]
+        bad = [row for row in judged if verdicts[row[BATCH_ID]]]
+        ledger.record(
+            [{**row, "status": ledger.REJECTED if row in bad else ledger.CHECKED} for row in judged],
+            context.run_id,
+        )
+    refused = [refusal(row, verdicts[row[BATCH_ID]]) for row in bad]
+    for words in refused:
+        print(f"[ingest.check] {words}", file=sys.stderr, flush=True)
+    return {"checked": len(judged) - len(bad), "refused": refused}
 
 
 def faults(settings: Settings, row: dict[str, Any]) -> list[str]:
@@ -67,10 +71,12 @@ def refusal(row: dict[str, Any], said: list[str]) -> str:
 def expectations(settings: Settings, pending: list[dict[str, Any]]) -> dict[str, list[str]]:
     """Batch -> the expectations of its kind that it does not meet. Writes the data docs beside."""
     import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
 
     from aisle.spark import session
 
     context, spark = gx.get_context(mode="ephemeral"), session(settings)
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     docs(context)
     found: dict[str, list[str]] = {}
     for row in pending:
@@ -90,11 +96,12 @@ def expectations(settings: Settings, pending: list[dict[str, Any]]) -> dict[str,
             if not each.success
         ]
     context.build_data_docs()
+    reports.refresh(settings)  # the index links to them
     return found
 
 
 def definition(context: EphemeralDataContext, kind: str):
-    """The validation of one kind's batches, made once a run: schema and rates, no rule of a single row."""
+    """The validation of one kind's batches, made once a run: the whole batch only, since row rules have counted its faults."""
     import great_expectations as gx
 
     made = {each.name: each for each in context.validation_definitions.all()}
@@ -104,7 +111,6 @@ def definition(context: EphemeralDataContext, kind: str):
     suite = context.suites.add(gx.ExpectationSuite(name=kind))
     suite.add_expectation(gx.expectations.ExpectTableColumnsToMatchSet(column_set=columns, exact_match=True))
     suite.add_expectation(gx.expectations.ExpectTableRowCountToBeBetween(min_value=1))
-    suite.add_expectation(gx.expectations.ExpectColumnValuesToNotBeNull(column=IDS[kind], mostly=0.95))
     source = context.data_sources.add_spark(name=kind)
     asset = source.add_dataframe_asset(name=kind)
     batch = asset.add_batch_definition_whole_dataframe(kind)

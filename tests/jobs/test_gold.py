@@ -10,10 +10,11 @@ import pytest
 
 from aisle import features, lake
 from aisle import settings as settings_module
+from aisle.errors import NotThere
 from aisle.settings import Settings
 from aisle.stages import StepContext
-from jobs import gold
-from tests.shop import purchases, write_silver
+from jobs import gold, merging
+from tests.shop import purchases, write_ledger, write_silver
 
 pytestmark = pytest.mark.spark
 AS_OF = datetime(2011, 6, 1, tzinfo=UTC)
@@ -128,6 +129,25 @@ def test_again_is_skipped_only_when_published_and_a_past_as_of_emits_nothing(sho
     assert features.built().as_of == AS_OF.isoformat(), "a backfill does not move the newest point back"
 
 
+def test_rebuild_means_every_point_or_those_from_a_day_on(shop: Settings) -> None:
+    write_ledger(AS_OF - timedelta(hours=7))
+    whole = gold.run(shop, at(AS_OF))
+    since = gold.run(shop, at(datetime(2011, 5, 16, tzinfo=UTC), rebuild=True))
+    assert 0 < since["points_built"] < whole["points_built"]
+    everything = gold.run(shop, StepContext(run_id="test", params={"rebuild": True}))
+    assert everything["points_built"] == everything["points"] == since["points"]
+    assert everything["as_of"] == AS_OF.isoformat()
+
+
+def test_a_day_beyond_the_data_is_refused(shop: Settings) -> None:
+    write_ledger(AS_OF - timedelta(hours=7))
+    with pytest.raises(
+        NotThere, match=r"as_of 2012-02-01 00:00 lies beyond the data.*give 2011-06-01 or a day before"
+    ):
+        gold.run(shop, at(datetime(2012, 2, 1, tzinfo=UTC)))
+    assert not lake.exists("gold.user_stats")
+
+
 def test_a_killed_build_is_taken_up_again(shop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(found) -> None:
         raise KeyboardInterrupt
@@ -139,6 +159,26 @@ def test_a_killed_build_is_taken_up_again(shop: Settings, monkeypatch: pytest.Mo
     gold.run(shop, at(AS_OF))
     for name, key in KEYS.items():
         assert not table(name).duplicated([key, "as_of"]).any(), name
+
+
+def test_a_commit_of_another_writer_in_between_is_no_fault(
+    shop: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed step's write goes on in the Spark server, and its commit may fall into the next try's."""
+    tried = []
+
+    def write() -> None:
+        tried.append(1)
+        if len(tried) == 1:
+            raise RuntimeError(
+                "(io.delta.exceptions.ConcurrentAppendException) a concurrent WRITE added data"
+            )
+
+    monkeypatch.setattr(merging.time, "sleep", lambda _: None)
+    merging.committed(write)
+    assert len(tried) == 2
+    with pytest.raises(ValueError, match="other"):
+        merging.committed(lambda: (_ for _ in ()).throw(ValueError("other")))
 
 
 def test_a_shop_without_items_and_users_has_features(spark, settings: Settings, events: pd.DataFrame) -> None:

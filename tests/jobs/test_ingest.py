@@ -13,6 +13,7 @@ from aisle.errors import AisleError, BadFile, BadMapping, BatchRejected
 from aisle.settings import Settings
 from aisle.stages import StepContext
 from jobs.landing import import_file
+from tests.links import unfilled
 
 HEADER = ["event_id", "event_type", "event_time", "user_id", "session_id", "item_id", "quantity", "price"]
 CLOCK = StepContext(as_of=datetime(2024, 6, 1, tzinfo=UTC), run_id="test")
@@ -101,6 +102,45 @@ def test_a_batch_above_its_threshold_publishes_nothing_and_blocks_nobody(
 
 
 @pytest.mark.spark
+def test_good_batches_go_on_beside_a_refused_one_and_the_next_run_tells(
+    spark, settings: Settings, tmp_path: Path
+) -> None:
+    bad = [line(number, event_type="bought") for number in range(20)]
+    import_file(settings, "events", write(tmp_path / "bad.csv", bad))
+    good = write(tmp_path / "good.csv", [line(number) for number in range(100, 125)])
+    import_file(settings, "events", good)
+    with pytest.raises(BatchRejected, match=r"events of .*bad\.csv.*unknown event_type \(20\)") as refused:
+        ingest(settings)
+    assert "good.csv" not in str(refused.value)
+    assert len(lake.read("silver.interactions")) == 25
+    assert ledger.with_status(ledger.SILVER) == [], "a failed run tells no one, so it is not done"
+    told = ingest(settings)["ingest.silver"]
+    assert (told["emit"], told["silver"], told["as_of"]) == (True, 25, "2024-05-29T00:00:00+00:00")
+    assert sums() == (25, 25, 0, 0, 0)
+    assert "skip" in ingest(settings)["ingest.bronze"]
+
+
+@pytest.mark.spark
+def test_numbers_without_end_are_faults(spark, settings: Settings) -> None:
+    from jobs.rules import with_reasons
+
+    given = [("NaN", "1"), ("-Infinity", "1"), ("inf", "1"), ("4.5", "NaN"), ("4.5", "inf"), ("4.5", "1")]
+    names = list(lake.TABLES["bronze.events"].columns)
+    known = {
+        "event_id": "e",
+        "event_type": "rating",
+        "event_time": "2024-05-01",
+        "user_id": "u",
+        "item_id": "i",
+    }
+    rows = [tuple({**known, "value": value, "quantity": n}.get(name) for name in names) for value, n in given]
+    frame = spark.createDataFrame(rows, ", ".join(f"{name} string" for name in names))
+    judged = with_reasons(frame, "events", settings.ingest, CLOCK.as_of).collect()
+    value, quantity = ["value is not finite"], ["quantity is not finite"]
+    assert [row["reasons"] for row in judged] == [value, value, value, quantity, quantity, []]
+
+
+@pytest.mark.spark
 def test_an_id_that_stands_for_another_time_is_quarantined(spark, settings: Settings, tmp_path: Path) -> None:
     import_file(settings, "events", write(tmp_path / "one.csv", [line(number) for number in range(50)]))
     ingest(settings)
@@ -133,7 +173,7 @@ def test_items_and_users_keep_what_is_newest(spark, settings: Settings, tmp_path
 @pytest.mark.spark
 def test_written_tables_keep_their_contract(spark, settings: Settings, tmp_path: Path) -> None:
     import_file(settings, "events", write(tmp_path / "one.csv", [line(number) for number in range(30)]))
-    ingest(settings)
+    assert not unfilled("ingest.check", ingest(settings)["ingest.check"])
     for name in ("bronze.events", "silver.interactions", "ops.batches"):
         assert lake.read(name).schema.names == lake.arrow_schema(name).names, name
 

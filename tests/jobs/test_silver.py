@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from aisle import lake, ledger
+from aisle import lake, ledger, steps
 from aisle.settings import Settings
+from aisle.stages import StepContext
 from jobs import maintain, silver
 from jobs.landing import TEMPORARY, import_file
 from tests.jobs.test_ingest import CLOCK, ingest, line, sums, write
@@ -62,6 +63,49 @@ def test_one_id_with_two_times_in_a_batch_is_refused_alike_at_a_replay(
     silver.run(settings, replayed)
     assert sums() == (51, 50, 0, 1, 0)
     assert len(lake.read("quarantine.events")) == 1
+
+
+def test_a_replay_brings_the_events_of_its_interval_and_the_ledger_stays_as_it_was(
+    spark, settings: Settings, tmp_path: Path
+) -> None:
+    from deltalake import DeltaTable
+
+    rows = [line(number) for number in range(56)]  # two on each of the first 28 days of May
+    import_file(settings, "events", write(tmp_path / "one.csv", [*rows, rows[0]]))
+    ingest(settings)
+    assert sums() == (57, 56, 1, 0, 0)
+    span = {"replay_since": "2024-05-03T00:00:00Z", "replay_until": "2024-05-05T00:00:00Z"}
+
+    def replay() -> dict:
+        return steps.run("ingest", settings, StepContext(CLOCK.as_of, "again", span))["ingest.silver"]
+
+    told = replay()
+    assert (told["rows_in"], told["silver"], told["duplicates"], told["emit"]) == (4, 0, 4, False)
+    assert sums() == (57, 56, 1, 0, 0)
+    lost = "event_time >= '2024-05-04' AND event_time < '2024-05-07'"  # one day of them in the interval
+    DeltaTable(lake.table_path("silver.interactions")).delete(lost)
+    told = replay()
+    assert (told["rows_in"], told["silver"], told["duplicates"]) == (4, 2, 2)
+    days = lake.read_frame("silver.interactions")["event_time"].dt.day
+    assert set(range(1, 29)) - set(days) == {5, 6}, "what lies outside the interval is not brought"
+
+
+def test_a_line_read_at_another_time_is_no_second_event(spark, settings: Settings, tmp_path: Path) -> None:
+    """Its id is a digest of the line; a mapping that was mended gives it a time in another month."""
+    lines = "".join(f"2024-05-{number % 28 + 1:02d} 10:00:00,u{number},i1\n" for number in range(40))
+    (tmp_path / "noid.csv").write_text(f"ts,u,i\n{lines}")
+    for name, time in {"first": "ts", "mended": "CAST(ts AS TIMESTAMP) - INTERVAL 1 MONTH"}.items():
+        rules = tmp_path / f"{name}.toml"
+        rules.write_text(
+            f"""[columns]\nevent_type = "'view'"\nevent_time = "{time}"\nuser_id = "u"\nitem_id = "i"\n"""
+        )
+        import_file(settings, "events", tmp_path / "noid.csv", mapping=rules)
+        ingest(settings)
+    assert sums() == (80, 40, 0, 40, 0)
+    events = lake.read_frame("silver.interactions")
+    assert events["event_id"].is_unique
+    assert set(events["event_month"]) == {"2024-05"}
+    assert set(lake.read_frame("quarantine.events")["reasons"].map(tuple)) == {(silver.CONFLICT,)}
 
 
 ITEMS = "item_id,title,price,brand,updated_at\n"
