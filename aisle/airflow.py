@@ -11,19 +11,25 @@ import shlex
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
-from typing import Any
+from threading import Thread
+from typing import IO, Any
 
-from airflow.sdk import Asset, BaseOperator, Param, SkipMixin
-from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+import attrs
+from airflow.sdk import Asset, BaseOperator, BaseOperatorLink, Param, SkipMixin
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+)
 
 from aisle import clock
 from aisle import settings as settings_module
-from aisle.errors import NotThere
-from aisle.links import StepLink, addresses
-from aisle.runbook import alert, tell_what_to_do
+from aisle.errors import USERS, NotThere
+from aisle.links import addresses
+from aisle.runbook import alert, what_to_do
 from aisle.settings import Settings
 
 SILVER = Asset("silver", "aisle://lake/silver", group="aisle")
@@ -35,13 +41,14 @@ SILVER_POOL = "silver_merge"  # one slot: MERGEs into silver run one at a time; 
 KILL_SECONDS = 10
 
 
-def as_of_param() -> Param:
+def as_of_param(note: str = "") -> Param:
     return Param(
         None,
         type=["null", "string"],
         format="date",
         title="As of (UTC day)",
-        description="Data from this day on is not seen. Empty: the day after the newest event.",
+        description="Data from this day on is not seen; at most the day after the newest event, which is taken where this is "
+        f"empty. {note}".rstrip(),
     )
 
 
@@ -53,12 +60,41 @@ def trigger_of(context: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resolve_as_of(context: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """The Param, else what an earlier step of this run settled on, else the newest triggering event's, else None.
+    """The Param, else what an earlier step of this run settled on, else the end of a backfilled interval, else the
+    newest triggering event's, else None.
 
     None leaves it to the step, which then takes the data's own clock. The wall clock is never asked.
     """
     settled = [str(result["as_of"]) for result in upstream.values() if result.get("as_of")]
-    return context["params"].get("as_of") or max(settled, default=None) or trigger_of(context).get("as_of")
+    told = context["params"].get("as_of") or max(settled, default=None)
+    if told or not is_backfill(context):
+        return told or trigger_of(context).get("as_of")
+    return clock.day_seen(context["dag_run"].data_interval_end).isoformat()
+
+
+@attrs.define
+class StepLink(BaseOperatorLink):
+    """A button on a task's page; its address is what the operator knows when the task ends."""
+
+    name: str = attrs.field()
+
+    @property
+    def xcom_key(self) -> str:
+        return f"_link_{self.name.lower().replace(' ', '_')}"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
+        return getattr(operator, "addresses", {}).get(self.name, "")
+
+
+def failed(task: BaseOperator, why: str, again: bool) -> AirflowException:
+    """The exception of a failed task, which says what to do; so do the last lines of its log.
+
+    again: whether another try may help. A fault that stays until somebody mends it is not tried again.
+    """
+    told = what_to_do(task.dag.doc_md, task.task_id)
+    task.log.error("%s", why)
+    task.log.error("What to do: %s", told)
+    return (AirflowException if again else AirflowFailException)(f"{why}\nWhat to do: {told}")
 
 
 class StepOperator(BaseOperator, SkipMixin):
@@ -99,6 +135,12 @@ class StepOperator(BaseOperator, SkipMixin):
         self.process: subprocess.Popen[str] | None = None
 
     def execute(self, context: Any) -> dict[str, Any]:
+        try:
+            return self.work(context)
+        except AirflowTaskTimeout:
+            raise failed(self, f"{self.step} took longer than {self.execution_timeout}", True) from None
+
+    def work(self, context: Any) -> dict[str, Any]:
         upstream = self.upstream_results(context)
         as_of = resolve_as_of(context, upstream) or (newest_data() if self.needs_data else None)
         result = self.run_step(self.command(context, as_of, upstream))
@@ -113,9 +155,13 @@ class StepOperator(BaseOperator, SkipMixin):
         return result
 
     def upstream_results(self, context: Any) -> dict[str, dict[str, Any]]:
-        """What the steps before this one in the run returned, by step name; the skipped ones are absent."""
-        steps = [task for task in self.get_flat_relatives(upstream=True) if isinstance(task, StepOperator)]
-        found = {task.step: context["ti"].xcom_pull(task_ids=task.task_id) for task in steps}
+        """What the tasks before this one in the run returned, by step name; the skipped ones are absent."""
+        found = {
+            getattr(task, "step", f"{self.dag_id}.{task.task_id}"): context["ti"].xcom_pull(
+                task_ids=task.task_id
+            )
+            for task in self.get_flat_relatives(upstream=True)
+        }
         return {step: result for step, result in found.items() if result}
 
     def command(self, context: Any, as_of: str | None, upstream: dict[str, dict[str, Any]]) -> list[str]:
@@ -135,34 +181,46 @@ class StepOperator(BaseOperator, SkipMixin):
         return [*words, *(["--as-of", as_of] if as_of else []), "--params", json.dumps(params)]
 
     def run_step(self, command: list[str]) -> dict[str, Any]:
-        """Runs the command, its stderr in the task's log as it comes; returns the JSON of its last line of output."""
+        """Runs the command, what it says in the task's log as it comes; returns the JSON of its last line of output."""
         self.log.info("%s", shlex.join(command))
-        last = ""
-        with tempfile.TemporaryFile("w+") as output:
-            env = {**os.environ, "AISLE_STEP": self.step}
-            self.process = subprocess.Popen(
-                command,
-                stdout=output,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                env=env,
-                start_new_session=True,
-            )
-            for line in self.process.stderr or ():
-                if line.strip():
-                    last = line.rstrip()
-                    self.log.info("%s", last)
-            code = self.process.wait()
-            output.seek(0)
-            lines = output.read().strip().splitlines()
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env={**os.environ, "AISLE_STEP": self.step, "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,
+        )
+        said, told = self.process.stdout, self.process.stderr
+        assert said
+        assert told
+        result: list[str] = []
+        output = Thread(target=lambda: result.append(self.follow(said, keep_last=True)))
+        output.start()
+        last = self.follow(told).removeprefix("aisle: ")
+        code = self.process.wait()
+        output.join()
+        if code < 0:
+            name = signal.Signals(-code).name
+            raise failed(self, f"{self.step} was ended by signal {-code} ({name})", again=True)
         if code != 0:
-            why = last.removeprefix("aisle: ")
-            self.log.error("%s", why)
-            raise AirflowException(f"{self.step} ended with code {code}: {why}")
-        for line in lines[:-1]:
-            self.log.info("%s", line)
-        return json.loads(lines[-1])[self.step]
+            raise failed(self, f"{self.step} ended with code {code}: {last}", again=code != USERS)
+        return json.loads(result[0])[self.step]
+
+    def follow(self, stream: IO[str], keep_last: bool = False) -> str:
+        """Logs the lines of a stream as they come; returns the last one, which is not logged where it is kept.
+
+        An indented line (of a stack) is nobody's last word, unless it is kept.
+        """
+        last = ""
+        for line in filter(str.strip, stream):
+            if keep_last and last:
+                self.log.info("%s", last)
+            if not keep_last:
+                self.log.info("%s", line.rstrip())
+            last = line.rstrip() if keep_last or not line[0].isspace() else last
+        return last
 
     def emit(
         self, context: Any, result: dict[str, Any], upstream: dict[str, dict[str, Any]], as_of: str | None
@@ -211,7 +269,6 @@ def default_args(settings: Settings) -> dict[str, Any]:
         "retry_delay": timedelta(seconds=settings.airflow.retry_delay_seconds),
         "execution_timeout": timedelta(minutes=settings.airflow.timeout_minutes),
         "on_failure_callback": alert,
-        "on_retry_callback": tell_what_to_do,
     }
 
 

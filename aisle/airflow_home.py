@@ -73,7 +73,11 @@ def _sections(settings: Settings) -> dict[str, dict[str, Any]]:
             "simple_auth_manager_passwords_file": passwords(),
         },
         "database": {"sql_alchemy_conn": f"sqlite:///{here / 'airflow.db'}"},
-        "logging": {"base_log_folder": here / "logs", "logging_level": "INFO"},
+        "logging": {
+            "base_log_folder": here / "logs",
+            "logging_level": "INFO",
+            "logging_config_class": "aisle.task_logs.LOGGING",
+        },
         "api": {
             "host": "127.0.0.1",
             "port": settings.ports.airflow,

@@ -19,14 +19,8 @@ def what_to_do(doc: str | None, task_id: str) -> str:
     return "see the runbook on the DAG's page"
 
 
-def tell_what_to_do(context: Any) -> None:
-    """The last line of a failed try's log."""
-    task = context["task"]
-    task.log.error("What to do: %s", what_to_do(task.dag.doc_md, task.task_id))
-
-
 def alert(context: Any) -> None:
-    """Tells whoever `airflow.alert_command` reaches that a task failed for good; then the log's last line."""
+    """Tells whoever `airflow.alert_command` reaches that a task failed for good; its log has said what to do."""
     task, ti = context["task"], context["ti"]
     told = {
         "dag": task.dag_id,
@@ -45,4 +39,3 @@ def alert(context: Any) -> None:
         )
         task.log.info("alert command ended with code %s %s", done.returncode, done.stderr.strip())
     task.log.error("ALERT %s.%s failed in %s: no tries left", task.dag_id, task.task_id, context["run_id"])
-    tell_what_to_do(context)

@@ -3,14 +3,14 @@
 Builds the **gold** tables (user, item and pair statistics, keyed by entity and `as_of`) for the points of the grid that are missing or
 whose rows changed, then applies the Feast repository and brings the newest `as_of` into the online store.
 
-**When**: on asset `silver`; by hand with a past `as_of`, which rebuilds what follows from it. A past `as_of` never moves
-online values back and emits nothing.
+**When**: on asset `silver`; by hand, with a past `as_of` to add its points, or with `rebuild` to compute points anew. A past `as_of`
+never moves online values back and emits nothing.
 
 **Tells**: asset `gold` with `as_of`; `monitor` starts on it.
 
 ## When a task fails
 
-- `gold`: Spark's message is in the log. Out of memory: raise `spark.driver_memory`. A concurrent write: clear the task, a point of
+- `gold`: the log's last lines say why. An `as_of` beyond the data: give one that is not. Out of memory: raise `spark.driver_memory`. A concurrent write: clear the task, a point of
   the grid is replaced as a whole.
 - `feast`: the feature definitions and the gold tables do not fit, or the online store cannot be written. Mend `feature_repo/`
   or its settings, then clear the task: applying and materialising again is harmless.
@@ -36,7 +36,8 @@ with DAG(
             False,
             type="boolean",
             title="Rebuild",
-            description="Compute every point of the grid anew, not only what changed.",
+            description="Compute the points of the grid anew, not only what changed: all of them where As of is empty, else those "
+            "from that day on.",
         ),
     },
     **dag_args(settings.load()),

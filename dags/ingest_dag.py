@@ -7,8 +7,9 @@ changes nothing: a batch is known by the digest of its file.
 **When**: hourly; by hand with the form; by Airflow's own backfill. Without anything landed the first task is skipped and
 nothing else happens.
 
-**Backfill**: `airflow backfill create --dag-id ingest --from-date … --to-date …` replays the events of each run's data interval from bronze
-into silver. It tells nobody: no asset is emitted, so features and models stay as they are until `features` runs by hand.
+**Backfill**: `airflow backfill create --dag-id ingest --from-date … --to-date …` replays the events of each run's data interval, an hour,
+from bronze into silver; for more than a few hours take the form's *Replay from* and *until* instead, which is one run. It tells
+nobody: no asset is emitted, so features and models stay as they are until `features` runs by hand.
 
 **Tells**: asset `silver` with `as_of`, the day after the newest event; `features` starts on it.
 
@@ -16,10 +17,11 @@ into silver. It tells nobody: no asset is emitted, so features and models stay a
 
 - `bronze`: a landed folder cannot be read, or the disk is full. The log names it. Free some room or import the file again; then clear
   the task. A half-written append is not seen and not repeated.
-- `check`: a batch broke its schema or has more faults than `ingest.max_fault_rate`. `aisle status` counts the reasons; mend the
-  file or its mapping and import it again. The refused batch stays out; clear the task to go on with the others.
-- `silver`: the MERGE did not end: another writer, a killed process, a full disk. Clear the task: the MERGE is by key and harmless
-  to repeat.
+- `check`: the batches could not be looked at. Clear the task.
+- `silver`: where the log names a batch, that one broke its schema or has more faults than `ingest.max_fault_rate`: mend the file or its
+  mapping and import it again. The refused batch stays out; the good ones of the run are in silver, and the next run tells
+  `features` of them. Otherwise the MERGE did not end (another writer, a killed process, a full disk): clear the task, the MERGE is
+  by key and harmless to repeat.
 """
 
 from datetime import timedelta
@@ -36,7 +38,9 @@ def moment(title: str, description: str) -> Param:
 
 with DAG(
     "ingest",
-    # A run covers the hour before it. Unlike CronDataIntervalTimetable this starts none for an hour before the installation.
+    # A run covers the hour before it. Unlike CronDataIntervalTimetable this starts none for an hour before the installation;
+    # but Airflow counts a backfilled run as the last one, and makes up for the newest full hour after it: with nothing
+    # landed that run is skipped.
     schedule=CronTriggerTimetable(
         "0 * * * *", timezone="UTC", interval=timedelta(hours=1), run_immediately=timedelta(0)
     ),
@@ -53,7 +57,7 @@ with DAG(
     **dag_args(settings.load()),
 ):
     bronze = StepOperator(step="ingest.bronze")
-    # Not tried again: a second look would find the refused batch put aside, and call that a success.
+    # Not tried again: a second look would find the refused batch put aside, and name none to `silver`, which fails the run.
     check = StepOperator(step="ingest.check", retries=0, links=["Data docs"])
     silver = StepOperator(
         step="ingest.silver", emits=SILVER, emit_if="emit", carry=["silver"], pool=SILVER_POOL

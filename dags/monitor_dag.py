@@ -3,7 +3,8 @@
 Compares what is arriving with the champion's own training reference (`ops.drift`, an Evidently report), and gives a **verdict**: is a
 retrain due, and why. The rules are the section `[monitor]` of `conf/aisle.toml`; without a champion a first training is due.
 
-**When**: on asset `gold`; daily at 05:30 UTC. Without data the first task is skipped.
+**When**: on asset `gold`; daily at 05:30 UTC; by Airflow's own backfill, each run on the data up to its day, which asks for no retrain.
+Without data the first task is skipped.
 
 **Tells**: asset `retrain_request` with `as_of` and the reasons, only when the verdict asks for one; `train` starts on it.
 

@@ -5,12 +5,13 @@ smoke-checks it in a process of its own; then moves the release pointer and, las
 
 **When**: on asset `release_approved`; by hand with a version that the gate passed.
 
-**Approval**: Param `approval`, else the setting `gate.approval`. The request stands under *Required Actions* with the gate's table in it.
-Reject skips the rest and is recorded; no answer in seven days fails the run; nothing is released by silence.
+**Approval**: Param `approval` (`ask` or `skip`), else the setting `gate.approval`. The request stands under *Required Actions* with the
+gate's table in it. Reject skips the rest and is recorded; no answer in seven days fails the run; nothing is released by silence.
 
 ## When a task fails
 
-- `approve`: nobody answered in time, or the gate's record is missing. Trigger `publish` again with the version.
+- `approve`: nobody answered in time, or there is no such version, or it is barred or not judged by the gate. See `aisle models`, then
+  trigger `publish` again with the version.
 - `stage`: the bundle does not match its manifest, failed its smoke check, or the version is barred. It is not released. `aisle models`
   says where it stands; train again, or name another version.
 - `promote`: the champion changed meanwhile, or serving refused the new version and went back by itself. `aisle status` says what is
@@ -23,7 +24,7 @@ from airflow.sdk import DAG, Param
 
 from aisle import settings
 from aisle.airflow import RELEASE_APPROVED, StepOperator, dag_args
-from aisle.approval import GateApproval
+from aisle.approval import ASK, SKIP, GateApproval
 
 with DAG(
     "publish",
@@ -37,13 +38,16 @@ with DAG(
             None,
             type=["null", "string"],
             title="Version",
-            description="A registered version that passed the gate. Empty: the one that the asset names.",
+            description="A registered version that passed the gate. Empty: the one that the asset event names, else "
+            "the newest challenger, or its refit where it has one.",
         ),
         "approval": Param(
             None,
-            type=["null", "boolean"],
+            type=["null", "string"],
+            enum=[None, ASK, SKIP],
+            values_display={"null": "as configured", ASK: "ask", SKIP: "do not ask"},
             title="Ask a person",
-            description="Wait for Approve or Reject under Required Actions. Empty: as gate.approval says.",
+            description="Wait for Approve or Reject under Required Actions. As configured: as gate.approval says.",
         ),
     },
     **dag_args(settings.load()),

@@ -3,7 +3,8 @@
 Takes a point-in-time training set from Feast, trains the recommender on all but the newest days, evaluates it beside the champion and the
 baselines on those days, and lets the **gate** decide. Only a version that passed is refitted to `as_of`; everything is one MLflow run.
 
-**When**: on asset `retrain_request`; Mondays at 03:00 UTC; by hand with the form.
+**When**: on asset `retrain_request`; Mondays at 03:00 UTC; by hand with the form; by Airflow's own backfill, each run on the data up to
+its day. A past day is judged but never released over a newer champion; `aisle promote V --override REASON` does that.
 
 **Tells**: asset `release_approved` with `version`, `decision_id` and `as_of`, only when the gate passed and the refit kept its parity
 guards; `publish` starts on it. A refused challenger ends the run here, with success: `aisle decisions` says which rule refused it.
@@ -37,7 +38,7 @@ with DAG(
     doc_md=__doc__,
     tags=["aisle", "model"],
     dagrun_timeout=timedelta(hours=6),
-    params={"as_of": as_of_param()},
+    params={"as_of": as_of_param("A past day is judged but never released over a newer champion.")},
     **dag_args(settings.load()),
 ):
     with TaskGroup("learn", tooltip="a point-in-time training set, and a model from it") as learn:

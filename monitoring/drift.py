@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 from dataclasses import asdict
 from datetime import datetime
@@ -42,13 +43,13 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
 
     registry = Registry(settings)
     found = registry.by_alias(CHAMPION)
-    as_of = context.as_of or clock.newest_as_of()
+    as_of = clock.settled(context.as_of)
     if found is None:
-        return {"skip_drift": "no champion yet", "as_of": as_of.isoformat()}
-    champion = Champion.of(found)
+        return _skipped("no champion yet", as_of)
+    champion, origin = Champion.of(found), registry.run_of(found)
     if as_of <= champion.as_of:
-        seen = f"nothing newer than the data of champion {champion.version} ({champion.as_of.isoformat()})"
-        return {"skip_drift": seen, "as_of": as_of.isoformat(), "champion": champion.version}
+        seen = f"nothing newer than the data of champion {champion.version} ({champion.as_of:%Y-%m-%d})"
+        return _skipped(seen, as_of) | {"champion": champion.version} | origin
     with tempfile.TemporaryDirectory() as room:
         old = watched.reference(registry, champion, Path(room))
     new = watched.current(champion, as_of)
@@ -59,7 +60,12 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     _record(name, champion, as_of, figures)
     page = _render(snapshot, name, figures, champion, settings.maintain.keep_reports) if snapshot else None
     reports.refresh(settings)
-    return _result(name, champion, as_of, figures, page)
+    return _result(name, champion, as_of, figures, page) | origin
+
+
+def _skipped(why: str, as_of: datetime) -> dict[str, Any]:
+    print(f"drift is not looked at: {why}", file=sys.stderr)
+    return {"skip_drift": why, "as_of": as_of.isoformat()}
 
 
 def compare(old: pd.DataFrame, new: pd.DataFrame, monitor: Monitor) -> tuple[list[Figure], Snapshot | None]:

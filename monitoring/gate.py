@@ -21,7 +21,7 @@ from aisle import clock, decisions, lake
 from aisle.errors import GateBlocked, NotThere
 from aisle.settings import Settings
 from aisle.stages import StepContext
-from monitoring import comparison, reports, rules
+from monitoring import comparison, rules
 from monitoring.comparison import Comparison
 from monitoring.markdown import comparison_markdown
 from monitoring.rules import BLOCKED, FAILED, PASSED, Verdict
@@ -48,8 +48,20 @@ class Judgement:
         ]
 
 
+@dataclass(frozen=True)
+class Ages:
+    """The ends of the data that challenger and champion in force were made of; None where there is no champion."""
+
+    challenger: datetime | None = None
+    champion: datetime | None = None
+
+
 def judge(
-    frame: pd.DataFrame, challenger: str, settings: Settings, champions: frozenset[str] = frozenset()
+    frame: pd.DataFrame,
+    challenger: str,
+    settings: Settings,
+    champions: frozenset[str] = frozenset(),
+    ages: Ages = Ages(),
 ) -> Judgement:
     """Judges version `challenger` on `frame` (columns of ops.evaluations, window test).
 
@@ -57,7 +69,11 @@ def judge(
     version it came from); empty where there is none.
     """
     found = comparison.compare(frame, challenger, settings.gate, settings.training.seed)
-    verdicts = [_right_opponent(found, champions), *rules.judge(found, settings.gate)]
+    verdicts = [
+        _right_opponent(found, champions),
+        _not_older(challenger, ages),
+        *rules.judge(found, settings.gate),
+    ]
     return Judgement(rules.overall(verdicts), verdicts, found)
 
 
@@ -77,6 +93,24 @@ def _right_opponent(found: Comparison, champions: frozenset[str]) -> Verdict:
     return Verdict("right_opponent", BLOCKED, sentence, {"in_force": sorted(champions), "evaluated": against})
 
 
+def _not_older(challenger: str, ages: Ages) -> Verdict:
+    """A model of a past day may be judged, but it does not by itself replace one that has seen more."""
+    if ages.champion is None:
+        return Verdict("not_older", PASSED, "no champion whose data could be newer")
+    if ages.challenger is None:
+        return Verdict("not_older", BLOCKED, f"version {challenger} has no tag as_of; train it again")
+    days = (
+        f"trained on the data up to {ages.challenger:%Y-%m-%d}, the champion up to {ages.champion:%Y-%m-%d}"
+    )
+    figures = {"challenger": ages.challenger.isoformat(), "champion": ages.champion.isoformat()}
+    if ages.challenger >= ages.champion:
+        return Verdict("not_older", PASSED, days, figures)
+    way_out = f"`aisle promote {challenger} --override REASON` releases it all the same"
+    return Verdict(
+        "not_older", FAILED, f"{days}: an older model replaces no newer one by itself; {way_out}", figures
+    )
+
+
 def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     """Judges the version of this train run (its `mlflow.json`), or the one that the parameter `version`
     names.
@@ -92,7 +126,8 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
         gated = version.tags.get("gated_version")
         raise NotThere(f"version {version.version} is the refit of {gated}: the gate judges version {gated}")
     champion = registry.by_alias(CHAMPION)
-    judged = judge(comparison.load(version.run_id), str(version.version), settings, _in_force(champion))
+    ages = Ages(_as_of(version, context), _as_of(champion, StepContext()) if champion else None)
+    judged = judge(comparison.load(version.run_id), str(version.version), settings, _in_force(champion), ages)
     markdown = comparison_markdown(judged.found, judged.verdicts, judged.verdict)
     decision_id = _record(settings, context, registry, version, champion, judged, markdown)
     said = f"version {version.version} {judged.verdict} by the gate (decision {decision_id})"
@@ -103,8 +138,7 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
         "verdict": judged.verdict,
         "decision_id": decision_id,
         "version": str(version.version),
-        "mlflow_run": version.run_id,
-        "mlflow_experiment": registry.client.get_run(version.run_id).info.experiment_id,
+        **registry.run_of(version),
         "markdown": markdown,
         "reasons": judged.reasons,
     }
@@ -119,7 +153,7 @@ def _record(
     judged: Judgement,
     markdown: str,
 ) -> str:
-    """The record, then its copies: artifacts of the run, tags of the version, the page. Safe to repeat."""
+    """The record, then its copies: artifacts of the run, tags of version and run. Safe to repeat."""
     number = str(version.version)
     named = str(champion.version) if champion else ""
     body = _body(settings, version, champion, judged)
@@ -130,7 +164,7 @@ def _record(
     registry.client.log_text(version.run_id, whole, "decision.json")
     registry.client.log_text(version.run_id, markdown, "comparison.md")
     registry.tag(number, decision=judged.verdict, decision_id=decision_id)
-    reports.refresh(settings)
+    registry.client.set_tag(version.run_id, "decision", judged.verdict)
     return decision_id
 
 

@@ -28,13 +28,13 @@ NO_CHAMPION: Final = "no champion yet: the first model is due"
 
 
 def run(settings: Settings, context: StepContext) -> dict[str, Any]:
-    """{"retrain": bool, "reasons", "warnings", "as_of", "decision_id"}; the same data and champion give the
-    same record.
+    """{"retrain": bool, "reasons", "warnings", "as_of", "decision_id"} and, where `monitor.drift` made one, its
+    "report_id"; the same data and champion give the same record.
     """
     from aisle.registry import CHAMPION, Registry
 
     found = Registry(settings).by_alias(CHAMPION)
-    as_of = context.as_of or clock.newest_as_of()
+    as_of = clock.settled(context.as_of)
     champion = Champion.of(found) if found else None
     drift = _drift(champion, as_of) if champion else pd.DataFrame()
     reasons = _reasons(champion, as_of, drift, settings.monitor)
@@ -66,7 +66,13 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
         "warnings": warnings,
         "as_of": as_of.isoformat(),
         "decision_id": decision_id,
+        **_report(context),
     }
+
+
+def _report(context: StepContext) -> dict[str, str]:
+    told = (context.params.get("upstream") or {}).get("monitor.drift", {}).get("report_id")
+    return {"report_id": told} if told else {}
 
 
 def _drift(champion: Champion, as_of: datetime) -> pd.DataFrame:

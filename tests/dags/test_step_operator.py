@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import signal
 import sys
 import threading
 import time
@@ -14,11 +16,18 @@ from typing import Any
 import psutil
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowException, AirflowSkipException, DownstreamTasksSkipped
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    DownstreamTasksSkipped,
+)
 
 from aisle.airflow import GOLD, StepOperator, resolve_as_of
+from aisle.errors import AGAIN, USERS, DiskFull, NotThere, RaceLost, ServiceFailed
 from aisle.links import addresses
 from aisle.runbook import alert, what_to_do
+from tests.shop import write_ledger
 
 RUNBOOK = """# loop: a test
 
@@ -83,12 +92,45 @@ def test_the_last_line_of_output_is_the_result() -> None:
     assert operator().run_step(python(told)) == {"points": 3}
 
 
-def test_a_failure_names_the_last_words_of_the_step() -> None:
+def test_a_failure_names_the_last_words_of_the_step_and_what_to_do() -> None:
     told = "import sys; print('aisle: batch 7 is rotten; throw it away', file=sys.stderr); sys.exit(1)"
-    with pytest.raises(
-        AirflowException, match=r"features\.gold ended with code 1: batch 7 is rotten; throw it away"
-    ):
+    with pytest.raises(AirflowException) as fault:
         operator().run_step(python(told))
+    assert str(fault.value).splitlines() == [
+        "features.gold ended with code 1: batch 7 is rotten; throw it away",
+        "What to do: `gold`: look here and there.",
+    ]
+
+
+@pytest.mark.parametrize(("code", "again"), [(USERS, False), (1, True), (AGAIN, True)])
+def test_what_only_its_user_can_mend_is_not_tried_again(code: int, again: bool) -> None:
+    with pytest.raises(AirflowException) as fault:
+        operator().run_step(python(f"import sys; sys.exit({code})"))
+    assert isinstance(fault.value, AirflowFailException) is not again
+
+
+def test_which_faults_may_be_gone_at_the_next_try() -> None:
+    assert {each.exit_code for each in (RaceLost, DiskFull, ServiceFailed)} == {AGAIN}
+    assert NotThere.exit_code == USERS
+
+
+def test_a_killed_step_says_so_and_not_how_far_it_was() -> None:
+    told = "import os, signal, sys; print('halfway', file=sys.stderr); os.kill(os.getpid(), signal.SIGTERM)"
+    with pytest.raises(
+        AirflowException, match=r"^features\.gold was ended by signal 15 \(SIGTERM\)"
+    ) as fault:
+        operator().run_step(python(told))
+    assert "halfway" not in str(fault.value)
+    assert not isinstance(fault.value, AirflowFailException)
+
+
+def test_output_is_logged_as_it_comes_but_for_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, logged = operator(), []
+    monkeypatch.setattr(type(task), "log", SimpleNamespace(info=lambda _, line: logged.append(line)))
+    assert task.follow(io.StringIO("one\n\ntwo\n{}\n"), keep_last=True) == "{}"
+    assert logged == ["one", "two"]
+    assert task.follow(io.StringIO("three\n\tat Stack.java\n")) == "three"
+    assert logged == ["one", "two", "three", "\tat Stack.java"]
 
 
 def test_a_real_step_without_anything_to_do_skips_the_task(aisle_home: Path) -> None:
@@ -98,7 +140,7 @@ def test_a_real_step_without_anything_to_do_skips_the_task(aisle_home: Path) -> 
 
 
 def test_a_real_step_that_fails_says_what_to_do(aisle_home: Path) -> None:
-    with pytest.raises(AirflowException, match="no data yet"):
+    with pytest.raises(AirflowFailException, match=r"no data yet(.|\n)*What to do: `gold`: look here"):
         operator().execute(context())
 
 
@@ -131,7 +173,7 @@ time.sleep(60)
     child = int(note.read_text())
     task.on_kill()
     thread.join(10)
-    assert failed
+    assert f"signal {signal.SIGTERM.value}" in str(failed[0])
     deadline = time.monotonic() + 10
     while alive(child) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -151,6 +193,15 @@ def test_as_of_param_before_run_before_event_before_nothing() -> None:
     assert resolve_as_of(context(), {}) is None
 
 
+def test_a_backfilled_run_sees_its_own_past_and_never_beyond_the_data(aisle_home: Path) -> None:
+    write_ledger(datetime(2011, 12, 9, 12, tzinfo=UTC))
+    found = context(run_type="backfill")
+    assert resolve_as_of(found, {}) == "2011-11-01T00:00:00+00:00"
+    assert resolve_as_of(context({"as_of": "2011-09-01"}, run_type="backfill"), {}) == "2011-09-01"
+    found["dag_run"].data_interval_end = datetime(2024, 1, 1, 5, 30, tzinfo=UTC)
+    assert resolve_as_of(found, {}) == "2011-12-10T00:00:00+00:00"
+
+
 def test_params_travel_as_json_and_never_through_a_shell() -> None:
     words = operator().command(context({"rebuild": True, "note": "'; touch /tmp/owned; '"}), None, {})
     assert words[3:7] == ["run", "features.gold", "--run-id", "run; rm -rf $HOME"]
@@ -158,7 +209,7 @@ def test_params_travel_as_json_and_never_through_a_shell() -> None:
     assert "touch /tmp/owned" in words[-1]
 
 
-def test_a_backfill_replays_its_interval_and_emits_nothing() -> None:
+def test_a_backfill_replays_its_interval_and_emits_nothing(aisle_home: Path) -> None:
     task, ti = operator(emits=GOLD), Pushed()
     ti.task = task
     found = context(run_type="backfill", ti=ti)
@@ -217,6 +268,9 @@ def test_links_lead_to_what_the_result_names(settings) -> None:
     assert found["Decision"].endswith("/reports/decisions/d1.html")
     assert found["Drift report"].endswith("/reports/drift/r1.html")
     assert "Decision" not in addresses(settings, {})
+    assert "MLflow run" not in addresses(settings, {"mlflow_run": "abc"}), (
+        "no page of a run without its experiment"
+    )
 
 
 def test_an_alert_runs_the_command_with_json(aisle_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from aisle.stages import STAGES
 from tests.dags.conftest import DAGS, NAMES
+from tests.links import LINKS
 
 
 def steps(dag) -> dict[str, str]:
@@ -108,6 +109,24 @@ def test_params_are_forms_with_words(dags: dict, name: str) -> None:
         assert found.schema.get("title"), key
         assert found.description, key
         assert "type" in found.schema, key
+
+
+def test_every_button_is_one_that_its_step_is_tested_to_fill(dags: dict) -> None:
+    declared = {
+        task.step: {link.name for link in task.operator_extra_links}
+        for dag in dags.values()
+        for task in dag.tasks
+        if hasattr(task, "step") and task.operator_extra_links
+    }
+    assert declared == LINKS
+    assert [link.name for link in dags["publish"].get_task("approve").operator_extra_links] == ["Decision"]
+
+
+def test_asking_a_person_is_a_choice_of_three_of_which_none_looks_off(dags: dict) -> None:
+    found = dags["publish"].params.get_param("approval")
+    assert found.value is None
+    assert found.schema["enum"] == [None, "ask", "skip"]
+    assert set(found.schema["values_display"].values()) == {"as configured", "ask", "do not ask"}
 
 
 def test_approval_is_asked_before_anything_is_staged(dags: dict) -> None:
