@@ -7,11 +7,12 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from aisle import clock, settings, steps
+from aisle.errors import SettingsError
 from aisle.stages import StepContext
 
 app = typer.Typer(
@@ -30,6 +31,18 @@ def _show(found: object) -> None:
     print(json.dumps(found, default=str, ensure_ascii=False), flush=True)
 
 
+def _object(text: str) -> dict[str, Any]:
+    """The parameters of --params. Raises SettingsError for what is no JSON object."""
+    example = """write an object, such as '{"rebuild": true}'"""
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"--params {text!r} is no JSON ({error}); {example}") from None
+    if not isinstance(found, dict):
+        raise SettingsError(f"--params {text!r} is JSON, but no object; {example}")
+    return found
+
+
 @app.command("import")
 def import_(
     kind: Annotated[str, typer.Argument(help="events, items or users")],
@@ -41,7 +54,7 @@ def import_(
 ) -> None:
     """Bring a file into landing, with a report of what was refused and why.
 
-    Example: aisle import events data/online_retail.parquet --mapping conf/mappings/online_retail.toml
+    Example: aisle import events data/online_retail.parquet --mapping conf/mappings/online_retail_events.toml
     """
     from jobs.landing import import_file
 
@@ -67,7 +80,7 @@ def run(
 
     Example: aisle run features.gold --as-of 2011-11-12
     """
-    context = StepContext(clock.parse(as_of) if as_of else None, run_id, json.loads(params))
+    context = StepContext(clock.parse(as_of) if as_of else None, run_id, _object(params))
     _show(steps.run(name, settings.load(), context))
 
 
@@ -75,7 +88,12 @@ def run(
 def recommend(
     user: Annotated[str | None, typer.Option(help="A user's id; unknown ids get what is popular.")] = None,
     item: Annotated[str | None, typer.Option(help="An item's id: what is similar.")] = None,
-    session: Annotated[str | None, typer.Option(help="A session's id.")] = None,
+    session: Annotated[
+        str | None,
+        typer.Option(
+            help="A session's id: goes by its events in silver. The API's session_id has no effect yet."
+        ),
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="How many.")] = 10,
     explain: Annotated[bool, typer.Option(help="Show each source's part.")] = False,
     as_json: AsJson = False,

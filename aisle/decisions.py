@@ -4,13 +4,15 @@ chained.
 A record is canonical JSON. Its digest is the SHA-256 of that JSON, which names the digest of the record
 before: who changes, drops or inserts a row in the middle breaks the chain, and `verify` says where. The
 table is created append-only, so that Delta itself refuses an UPDATE or DELETE. Imports no MLflow: `aisle
-decisions` is quick.
+decisions` is quick. Whoever decides, the pages under /reports follow at once.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
+import logging
 import math
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -23,6 +25,7 @@ from aisle.settings import Settings
 
 TABLE: Final = "ops.decisions"
 KINDS: Final = ("gate", "retrain", "approval", "promote", "override", "rollback", "auto_rollback")
+PAGES: Final = "monitoring.reports"  # by name, as in aisle.stages: this room imports no other
 _SUMMARY: Final = ("decision_id", "kind", "verdict", "challenger", "champion", "decided_by")
 
 
@@ -64,8 +67,8 @@ def record(
     decided_by: str,
     body: dict[str, Any],
 ) -> str:
-    """Appends a record and returns its id. The same decision (all of it but the time) is written once,
-    so a retry is harmless.
+    """Appends a record, brings the pages up to date and returns its id. The same decision (all of it but the
+    time) is written once, so a retry is harmless.
 
     An act that may rightly happen twice (a promotion, a rollback) names what makes it another one in
     `body`, such as the release pointer that it found.
@@ -89,7 +92,16 @@ def record(
         rows = lake.read(TABLE, columns=["decision_id", "digest", "previous_digest"]).to_pylist()
         if all(row["decision_id"] != decision_id for row in rows):
             _append(decision_id, content, as_of, _head(rows))
+    _show(settings)
     return decision_id
+
+
+def _show(settings: Settings) -> None:
+    """Brings the pages up to date. What is on record stands, even where its page cannot be written."""
+    try:
+        importlib.import_module(PAGES).refresh(settings)
+    except Exception:
+        logging.getLogger(__name__).exception("a decision is on record, but its page could not be written")
 
 
 def _append(decision_id: str, content: dict[str, Any], as_of: datetime | None, previous: str) -> None:

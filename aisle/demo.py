@@ -21,11 +21,12 @@ from rich.console import Console
 from aisle import services, story
 from aisle.airflow_api import AirflowApi
 from aisle.catalogue import environment, program
-from aisle.errors import NotThere, ServiceFailed
+from aisle.errors import BadFile, NotThere, ServiceFailed, SettingsError
 from aisle.following import Loop, Run, ended_before, follow, recent
 from aisle.lake import home, project_root
 from aisle.memory import Peak
 from aisle.settings import Settings
+from aisle.terminal import screen
 
 SPLIT = "2011-11-12"
 WINDOWS = (("--until", SPLIT), ("--since", SPLIT))
@@ -36,14 +37,22 @@ KINDS = (
 )  # events last: an hourly run in between finds nothing to make features of
 STATE = ("airflow", "feast", "lake", "logs", "mlflow", "releases", "reports", "run", "runs")
 NOTHING_NEW = "nothing new"
-WIDTH = 150
 
 
 def main(settings: Settings, fresh: bool = False, turns: int = 2, data: Path | None = None) -> None:
     """Goes round `turns` times with `data` (the shipped invoices), then shows what came of it. Services stay up.
 
-    Raises what the services, the import or a failed DAG run raise; the next run goes on from there.
+    Raises what the services, the import or a failed DAG run raise; the next run goes on from there. SettingsError and BadFile
+    before anything is started or forgotten.
     """
+    if not 1 <= turns <= len(WINDOWS):
+        raise SettingsError(
+            f"--turns {turns}: the demo knows 1 (to the first champion) and 2 (once more round)"
+        )
+    if data and not data.is_file():
+        raise BadFile(
+            f"--data {data} is {'a folder' if data.is_dir() else 'not there'}: give a file of invoices"
+        )
     console, started = screen(stderr=True), time.monotonic()
     data = (data or project_root() / "data" / "online_retail.parquet").absolute()
     if fresh:
@@ -53,12 +62,6 @@ def main(settings: Settings, fresh: bool = False, turns: int = 2, data: Path | N
             record(play(settings, console, number, data), time.monotonic() - started, peak.bytes)
         services.up(settings)
         story.tell(settings, read_record(), screen())
-
-
-def screen(stderr: bool = False) -> Console:
-    """As wide as the terminal; where there is none, wide enough for the tables."""
-    console = Console(stderr=stderr, emoji=False)
-    return console if console.is_terminal else Console(stderr=stderr, emoji=False, width=WIDTH)
 
 
 def forget(settings: Settings) -> None:

@@ -1,12 +1,21 @@
-"""Errors whose message names the thing, the value and the way out. The command prints them without a traceback."""
+"""Errors whose message names the thing, the value and the way out. The command prints them without a traceback.
+
+What the command returns: 0 done, 1 a crash of ours, USERS a fault that stays until its user mends it (a wrong option too),
+AGAIN one that may be gone at the next try. Airflow tries 1 and AGAIN again, and USERS never.
+"""
 
 from __future__ import annotations
+
+from typing import Final
+
+USERS: Final = 2  # as of a wrong option, by every command's custom
+AGAIN: Final = 75  # EX_TEMPFAIL of sysexits.h
 
 
 class AisleError(Exception):
     """A fault that its user can mend. `exit_code` is what the command returns."""
 
-    exit_code = 1
+    exit_code = USERS
 
 
 class SettingsError(AisleError):
@@ -23,6 +32,8 @@ class PortTaken(AisleError):
 
 class ServiceFailed(AisleError):
     """A service did not come up, or went down."""
+
+    exit_code = AGAIN
 
 
 class BadFile(AisleError):
@@ -56,9 +67,13 @@ class GateBlocked(AisleError):
 class RaceLost(AisleError):
     """An alias or pointer moved while we were deciding on it; look again and repeat."""
 
+    exit_code = AGAIN
+
 
 class DiskFull(AisleError):
     """No room left where state is written."""
+
+    exit_code = AGAIN
 
 
 class TamperedRecord(AisleError):

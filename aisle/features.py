@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aisle import lake
-from aisle.errors import NotThere
+from aisle.errors import NotThere, TooLittleData
 from aisle.settings import Settings
 from aisle.spark import running_server, spark_conf
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import pandas as pd
     from feast import FeatureService, FeatureStore
 
 PROJECT = "aisle"
 GOLD = ("user_stats", "item_stats", "user_history", "item_text", "co_visits")
 BUILT_PROPERTY = "aisle.built"
+# Feast says at every read that its Spark store is experimental; pyarrow, that a frame's Spark metrics are no JSON.
+HARMLESS = (
+    "The spark (offline store|data source API) is an experimental",
+    "Could not serialize pd.DataFrame.attrs",
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,34 @@ def gold_versions() -> dict[str, int]:
     return {name: lake.version(f"gold.{name}") for name in GOLD}
 
 
+def histories(at: datetime, user: str | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Users' histories as known at `at`, a built point: what a join finds there, without Spark and Feast.
+
+    gold.user_history is sparse, a user's row stands until their next one: each user's newest row up to `at` is taken.
+    Returns user_id, `columns` (all of the table's by default) and country, as known at `at`; of `user` alone where one is
+    named. Who has no history has no row, but for the one who is named and known. Raises NotThere where no features stand
+    at `at`, TooLittleData where fewer than half of the buyers in gold.user_stats have a history.
+    """
+    own: list[tuple[str, str, object]] = [("user_id", "=", user)] if user is not None else []
+    names = ["user_id", "country", "n_items"]
+    known = lake.read_frame("gold.user_stats", columns=names, filters=[*own, ("as_of", "=", at)])
+    if known.empty and user is None:
+        raise NotThere(f"gold has no features as of {at:%Y-%m-%d}: `aisle run features`, then ask again")
+    wanted = None if columns is None else ["user_id", "as_of", *columns]
+    rows = lake.read("gold.user_history", columns=wanted, filters=[*own, ("as_of", "<=", at)])
+    order = rows.select(["user_id", "as_of"]).to_pandas().sort_values("as_of", kind="stable")
+    newest = rows.take(order.drop_duplicates("user_id", keep="last").index.to_numpy())
+    buyers = int(known["n_items"].gt(0).sum())
+    if user is None and 2 * len(newest) < buyers:
+        raise TooLittleData(
+            f"gold.user_history knows {len(newest)} users as of {at:%Y-%m-%d}, gold.user_stats {buyers} buyers: "
+            "`aisle run features --params '{\"rebuild\": true}'` builds both anew"
+        )
+    found = newest.drop_columns(["as_of"]).to_pandas().sort_values("user_id", ignore_index=True)
+    how = "left" if user is None else "outer"
+    return found.merge(known[["user_id", "country"]], on="user_id", how=how)
+
+
 def folder() -> Path:
     """Where the registry, the online store and `feature_store.yaml` lie."""
     found = lake.home() / "feast"
@@ -114,7 +151,19 @@ def store(settings: Settings) -> FeatureStore:
     """A Feast store on the settings in force. Its Spark session starts when something reads offline."""
     from feast import FeatureStore, RepoConfig
 
+    for said in HARMLESS:
+        warnings.filterwarnings("ignore", said)
     return FeatureStore(config=RepoConfig(repo_path=folder(), **config(settings)))
+
+
+def offline(settings: Settings) -> FeatureStore:
+    """`store`, over our own Spark session: Feast takes the active one, and ours knows Delta."""
+    import feast.infra.offline_stores.contrib.spark_offline_store.spark  # noqa: F401 - calls every warning back at import
+
+    from aisle.spark import session
+
+    session(settings)
+    return store(settings)
 
 
 def historical(settings: Settings, entity_frame: pd.DataFrame, service: str) -> pd.DataFrame:
@@ -126,10 +175,7 @@ def historical(settings: Settings, entity_frame: pd.DataFrame, service: str) -> 
     """
     import pandas as pd
 
-    from aisle.spark import session
-
-    session(settings)  # Feast takes the active session; ours knows Delta
-    found = store(settings)
+    found = offline(settings)
     rows = found.get_historical_features(entity_frame.copy(), _service(found, service)).to_df()
     for column in rows.select_dtypes("object").columns:
         rows[column] = [value.tolist() if hasattr(value, "tolist") else value for value in rows[column]]

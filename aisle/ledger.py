@@ -15,6 +15,7 @@ from typing import Any
 
 from aisle import lake
 from aisle.columns import BATCH_ID, KINDS
+from aisle.errors import RaceLost
 from aisle.tables import TABLES
 
 BRONZE, CHECKED, REJECTED, SILVER = "bronze", "checked", "rejected", "silver"
@@ -48,13 +49,19 @@ def with_status(*statuses: str) -> list[dict[str, Any]]:
 
 
 def landed() -> list[tuple[str, str]]:
-    """(kind, batch_id) of every batch in landing, by names of folders only."""
-    found = []
-    for kind in KINDS:
-        folder = lake.landing(kind)
-        if folder.is_dir():
-            found += [(kind, each.name) for each in sorted(folder.iterdir()) if not each.name.startswith(".")]
-    return found
+    """(kind, batch_id) of every batch in landing: the folders with a manifest, in which nothing is read."""
+    return [(kind, each.name) for kind, each in _folders() if (each / "manifest.json").exists()]
+
+
+def strays() -> list[Path]:
+    """What else lies among the landed batches, put there by no import. It is left alone."""
+    return [each for _, each in _folders() if not (each / "manifest.json").exists()]
+
+
+def _folders() -> list[tuple[str, Path]]:
+    places = [(kind, lake.landing(kind)) for kind in KINDS]
+    found = [(kind, each) for kind, place in places if place.is_dir() for each in sorted(place.iterdir())]
+    return [(kind, each) for kind, each in found if not each.name.startswith(".")]
 
 
 def manifest(kind: str, batch_id: str) -> dict[str, Any]:
@@ -65,10 +72,22 @@ def manifest(kind: str, batch_id: str) -> dict[str, Any]:
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """One ingest step at a time on this machine: bronze has one writer, silver one MERGE. A killed holder lets go."""
-    from filelock import FileLock
+    """One ingest step at a time on this machine: bronze has one writer, silver one MERGE. A killed holder lets go.
 
-    lock = lake.home() / "run" / "ingest.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock, timeout=LOCK_SECONDS):
+    Raises RaceLost where another one holds it for LOCK_SECONDS.
+    """
+    from filelock import FileLock, Timeout
+
+    path = lake.home() / "run" / "ingest.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout:
+        raise RaceLost(
+            f"another ingest step has held {path} for {LOCK_SECONDS // 60} minutes: see what it does, then repeat"
+        ) from None
+    try:
         yield
+    finally:
+        lock.release()

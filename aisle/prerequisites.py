@@ -9,6 +9,7 @@ from pathlib import Path
 
 GET_JAVA = "Debian/Ubuntu: apt-get install openjdk-17-jre-headless; macOS: brew install openjdk@17"
 JAVAS = (17, 21)
+JAVA_SECONDS = 30.0
 
 
 def java_version() -> int | None:
@@ -16,9 +17,9 @@ def java_version() -> int | None:
     java = Path(os.environ["JAVA_HOME"]) / "bin" / "java" if os.environ.get("JAVA_HOME") else Path("java")
     try:
         told = subprocess.run(
-            [str(java), "-version"], capture_output=True, text=True, timeout=30, check=False
+            [str(java), "-version"], capture_output=True, text=True, timeout=JAVA_SECONDS, check=False
         )
-    except (FileNotFoundError, PermissionError):
+    except (OSError, subprocess.TimeoutExpired):
         return None
     found = re.search(r'version "(\d+)', told.stderr + told.stdout)
     return int(found[1]) if found else None

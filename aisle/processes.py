@@ -48,12 +48,15 @@ def read() -> dict[str, Running]:
         return {
             name: Running(**{"name": name, **told}) for name, told in json.loads(note().read_text()).items()
         }
-    except (FileNotFoundError, json.JSONDecodeError, TypeError):
+    except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return {}
 
 
 def write(found: dict[str, Running]) -> None:
-    """One rename, so that a reader sees the file before or after, never half."""
+    """One rename, so that a reader sees the file before or after, never half. Nothing is no file: that needs no room."""
+    if not found:
+        note().unlink(missing_ok=True)
+        return
     note().parent.mkdir(parents=True, exist_ok=True)
     fresh = note().with_suffix(".fresh")
     fresh.write_text(json.dumps({name: asdict(each) for name, each in found.items()}, indent=1))
@@ -108,14 +111,37 @@ def marked(name: str = "") -> list[psutil.Process]:
     return found
 
 
-def orphan(name: str) -> psutil.Process | None:
-    """A running service of ours that is noted nowhere: it leads its group, and is no step of a task."""
+def orphan(name: str, port: int | None = None, program: str = "") -> psutil.Process | None:
+    """A running service of ours that is noted nowhere: it leads its group, and is no step of a task.
+
+    Or it listens on the service's `port`, and lost its mark with its title (see `_renamed`).
+    """
     leaders = []
     for process in marked(name):
         with contextlib.suppress(*GONE, psutil.AccessDenied, ProcessLookupError):
             if os.getpgid(process.pid) == process.pid and "AISLE_STEP" not in process.environ():
                 leaders.append(process)
+    listening = listener(port) if port and not leaders else None
+    if listening and _renamed(listening, program):
+        return listening
     return min(leaders, key=lambda process: process.create_time(), default=None)
+
+
+def _renamed(process: psutil.Process, program: str) -> bool:
+    """Whether a listener is ours though it shows no mark: setproctitle writes over the environment that others can see.
+
+    Nobody else's server is all of this at once: without any mark, leader of a session, at work in our home, our user's,
+    and called by the program's name.
+    """
+    with contextlib.suppress(*GONE, psutil.AccessDenied, ProcessLookupError, FileNotFoundError):
+        return (
+            MARK not in process.environ()
+            and os.getsid(process.pid) == process.pid
+            and process.cwd() == os.path.realpath(home())
+            and process.uids().real == os.getuid()
+            and Path(program).name in " ".join(process.cmdline())
+        )
+    return False
 
 
 def members(running: Running) -> list[psutil.Process]:

@@ -52,13 +52,37 @@ class Registry:
         try:
             return self.client.get_model_version(self.name, str(version))
         except MlflowException:
-            known = ", ".join(each.version for each in self.versions()) or "none"
+            known = ", ".join(str(each.version) for each in self.versions()) or "none"
             raise NotThere(f"no version {version!r} of {self.name}; there are: {known}") from None
 
     def versions(self) -> list[ModelVersion]:
         """All versions, newest first."""
         found = self.client.search_model_versions(f"name='{self.name}'")
         return sorted(found, key=lambda each: int(each.version), reverse=True)
+
+    def to_release(self, asked: str | None = None) -> str:
+        """The version that a release is about: the one that was asked for, else what alias `challenger` names or,
+        where that was refitted, its newest refit.
+
+        Raises NotThere where there is neither.
+        """
+        if asked:
+            return str(self.version(asked).version)
+        named = self.by_alias(CHALLENGER)
+        if named is None:
+            raise NotThere(
+                "no version has the alias 'challenger': run the train DAG first, "
+                'or name one with --params \'{"version": "4"}\''
+            )
+        refits = [each for each in self.versions() if each.tags.get("refit_of") == str(named.version)]
+        return str(refits[0].version if refits else named.version)
+
+    def run_of(self, version: ModelVersion) -> dict[str, str]:
+        """{"mlflow_run", "mlflow_experiment"} of a version: where a person looks it up; empty where it has no run."""
+        if not version.run_id:
+            return {}
+        experiment = self.client.get_run(version.run_id).info.experiment_id
+        return {"mlflow_run": version.run_id, "mlflow_experiment": experiment}
 
     def tag(self, version: str, **tags: str) -> None:
         for key, value in tags.items():

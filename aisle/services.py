@@ -11,6 +11,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
+import psutil
 from filelock import FileLock
 
 from aisle import airflow_home, processes
@@ -57,10 +58,10 @@ def down(settings: Settings) -> str:
     """Ends exactly what `up` started, and says what that was."""
     with _locked():
         found = processes.read()
-        for name in [each.name for each in services(settings)]:
-            lost = processes.orphan(name) if name not in found else None
+        for each in services(settings):
+            lost = _orphan(each) if each.name not in found else None
             if lost:
-                found[name] = _noted(name, lost)
+                found[each.name] = _noted(each.name, lost)
         stopped = processes.stop(found.values(), GRACE_SECONDS)
         (home() / "run" / "spark.address").unlink(missing_ok=True)
         processes.write({})
@@ -85,13 +86,17 @@ def recover(wanted: Iterable[Service]) -> dict[str, Running]:
         known = found.get(each.name)
         if known and processes.process_of(known):
             continue
-        lost = processes.orphan(each.name)
+        lost = _orphan(each)
         if lost:
             found[each.name] = _noted(each.name, lost, each)
         elif known:
             processes.stop([found.pop(each.name)], GRACE_SECONDS)
     processes.write(found)
     return found
+
+
+def _orphan(service: Service) -> psutil.Process | None:
+    return processes.orphan(service.name, service.port, service.command[0])
 
 
 def _noted(name: str, process, service: Service | None = None) -> Running:

@@ -11,16 +11,18 @@ import os
 import tomllib
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aisle.errors import SettingsError
 from aisle.lake import home, project_root
 
+RETENTION_HOURS = 168  # Delta's own least, under which a reader may lose the files that it reads
+
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Spark(_Section):
@@ -30,28 +32,31 @@ class Spark(_Section):
     shuffle_partitions: int = Field(gt=0)
 
 
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
 class Ports(_Section):
-    airflow: int
-    mlflow: int
-    feast: int
-    api: int
-    spark: int
+    airflow: Port
+    mlflow: Port
+    feast: Port
+    api: Port
+    spark: Port
 
 
 class Airflow(_Section):
     parallelism: int = Field(gt=0)
     retries: int = Field(ge=0)
-    retry_delay_seconds: int
-    timeout_minutes: int
+    retry_delay_seconds: int = Field(ge=0)
+    timeout_minutes: int = Field(gt=0)
     alert_command: str
 
 
 class Ingest(_Section):
     max_fault_rate: float = Field(ge=0, le=1)
     future_tolerance_hours: float = Field(ge=0)
-    max_id_length: int
-    max_price: float
-    max_quantity: float
+    max_id_length: int = Field(gt=0)
+    max_price: float = Field(gt=0)
+    max_quantity: float = Field(gt=0)
 
 
 class Features(_Section):
@@ -92,13 +97,13 @@ class Gate(_Section):
 
 
 class Monitor(_Section):
-    retrain_after_days: int
+    retrain_after_days: int = Field(ge=0)
     max_drifted_share: float = Field(ge=0, le=1)
-    psi_threshold: float
-    ks_threshold: float
+    psi_threshold: float = Field(ge=0)
+    ks_threshold: float = Field(ge=0)
     quarantine_rise: float = Field(ge=0, le=1)
-    min_rows: int
-    sample_rows: int
+    min_rows: int = Field(ge=0)
+    sample_rows: int = Field(gt=0)
 
 
 class Serving(_Section):
@@ -112,8 +117,8 @@ class Serving(_Section):
 
 
 class Maintain(_Section):
-    retention_hours: int
-    keep_reports: int
+    retention_hours: int = Field(ge=RETENTION_HOURS)
+    keep_reports: int = Field(ge=0)
 
 
 class Registry(_Section):
@@ -161,9 +166,23 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text()) if path.exists() else {}
-    except tomllib.TOMLDecodeError as error:
+        return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from None
+    except OSError as error:
+        raise SettingsError(
+            f"{path} cannot be read ({error.strerror}): it must be a TOML file, or absent"
+        ) from None
+
+
+def _require_home() -> None:
+    """Raises SettingsError where AISLE_HOME can be no folder; every command asks for the settings first."""
+    try:
+        home().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"AISLE_HOME={home()} can be no folder ({error.strerror}): name one that can be made and written"
+        ) from None
 
 
 def _from_environment() -> dict[str, Any]:
@@ -179,6 +198,14 @@ def _from_environment() -> dict[str, Any]:
         place = found
         for section in sections:
             place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise SettingsError(
+                    f"{name}={text}: another variable gives {section!r} a value; unset one of the two"
+                )
+        if isinstance(place.get(key), dict):
+            raise SettingsError(
+                f"{name}={text}: {key!r} has settings of its own in other variables; unset one of the two"
+            )
         place[key] = value
     return found
 
@@ -186,6 +213,7 @@ def _from_environment() -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def load() -> Settings:
     """The settings in force. Raises SettingsError that lists every wrong key and value at once."""
+    _require_home()
     conf = project_root() / "conf"
     profile = os.environ.get("AISLE_PROFILE", "local")
     if profile != "local" and not (conf / f"{profile}.toml").exists():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from aisle.errors import MissingPrerequisite
 from aisle.lake import home, project_root
+from aisle.prerequisites import java_fault
 from aisle.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,12 +52,18 @@ def spark_conf(settings: Settings) -> dict[str, str]:
 
 
 def session(settings: Settings) -> SparkSession:
-    """A session on the configured remote, else on the warm server that is up, else on this machine."""
+    """A session on the configured remote, else on the warm server that is up, else on this machine.
+
+    Raises MissingPrerequisite where this machine would have to run it and has no fitting Java.
+    """
     from pyspark.sql import SparkSession
 
     remote = settings.spark.remote or running_server()
     if remote:
         return SparkSession.builder.remote(remote).getOrCreate()
+    fault = java_fault()
+    if fault:
+        raise MissingPrerequisite(fault)
     builder = SparkSession.builder.master(settings.spark.master).appName("aisle")
     for key, value in spark_conf(settings).items():
         builder = builder.config(key, value)

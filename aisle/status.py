@@ -64,8 +64,15 @@ def services() -> dict[str, dict[str, Any]]:
 
 
 def release() -> dict[str, Any] | None:
+    """The release pointer; where it cannot be read, `version` says so, since all else can be shown."""
     pointer = lake.home() / "releases" / "current.json"
-    return json.loads(pointer.read_text()) if pointer.exists() else None
+    if not pointer.exists():
+        return None
+    try:
+        found = json.loads(pointer.read_text())
+        return {"version": found["version"], **found}
+    except (ValueError, TypeError, KeyError):
+        return {"version": f"unreadable: {pointer} is torn; `aisle promote V` writes it anew"}
 
 
 def decision() -> dict[str, Any] | None:

@@ -40,12 +40,28 @@ def run(name: str, settings: Settings, context: StepContext) -> dict[str, Any]:
         result = importlib.import_module(module).run(settings, told) or {}
         result.setdefault("seconds", round(time.monotonic() - started, 2))
         json.dumps(result)  # what does not serialise must fail here, not in Airflow
-        print(f"[{step}] done in {result['seconds']} s", file=sys.stderr, flush=True)
+        print(f"[{step}] done in {result['seconds']} s{_summary(result)}", file=sys.stderr, flush=True)
         results[step] = upstream[step] = result
         if result.get("skip"):
             print(f"[{step}] nothing more to do: {result['skip']}", file=sys.stderr, flush=True)
             break
     return results
+
+
+def _summary(result: dict[str, Any]) -> str:
+    """What a step did, from the numbers and short texts of its result.
+
+    >>> _summary({"as_of": "2011-12-10", "rows_in": 3, "emit": True, "seconds": 1.2, "markdown": "| a |\\n", "x": None})
+    ': as_of 2011-12-10, rows_in 3, emit true'
+    """
+    told = {key: value for key, value in result.items() if key not in ("seconds", "skip")}
+    shown = [
+        f"{key} {json.dumps(value) if isinstance(value, bool) else value}"
+        for key, value in told.items()
+        if isinstance(value, int | float)
+        or (isinstance(value, str) and 0 < len(value) <= 100 and "\n" not in value)
+    ]
+    return f": {', '.join(shown)}" if shown else ""
 
 
 def friendly(error: BaseException) -> AisleError | None:
@@ -55,7 +71,9 @@ def friendly(error: BaseException) -> AisleError | None:
     if isinstance(error, AisleError):
         return error
     text = str(error)
-    if (isinstance(error, OSError) and error.errno == 28) or "No space left on device" in text:
+    if (isinstance(error, OSError) and error.errno == 28) or any(
+        words in text for words in ("No space left on device", "database or disk is full")
+    ):
         from aisle.lake import home
 
         return DiskFull(

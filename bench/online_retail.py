@@ -1,6 +1,6 @@
 """Online Retail as the frames that the engine reads, straight from the shipped file: no lake, no Spark.
 
-Filters as in data/SOURCES.md: lines with a customer, a price and a code that starts with five digits;
+Filters, a little stricter than those of conf/mappings/online_retail_events.toml (data/README.md): lines with a customer, a price and a code that starts with five digits;
 invoices that start with C are returns. The pipeline's own frames come from Feast; these serve the benches.
 """
 

@@ -9,8 +9,9 @@ import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
+
+from aisle.terminal import screen
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -66,7 +67,7 @@ def publish(name: str, figures: dict[str, Figure], details: dict[str, object] | 
         value = "-" if figure.value is None else f"{figure.value:,.4g}"
         target = "" if figure.target is None else f"{figure.op} {figure.target:g}"
         table.add_row(label, value, figure.unit, target, {True: "met", False: "MISSED", None: ""}[figure.met])
-    Console().print(table)
+    screen().print(table)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     body = {

@@ -112,6 +112,9 @@ class Board:
         return float(metrics.ndcg(hits, self.n_relevant, k).mean())
 
 
+AGAIN_ONLY = (
+    "personal"  # of an item that a user never had it knows nothing: there it would weigh its tie-break only
+)
 STEPS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 SCALES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 OFFSETS = tuple(np.arange(-2.0, 12.5, 0.5).tolist())
@@ -122,12 +125,13 @@ def choose_weights(
 ) -> Weights:
     """Weights that maximise mean NDCG@k, by coordinate ascent in three small searches. Deterministic.
 
-    First `new` over the items a user did not have, then `again` over those they had, then the scale between
+    First `new` over the items a user did not have, without AGAIN_ONLY, then `again` over those they had, then the scale between
     the two and the offset over all items. `truth`: (n_users, n_items), bought in a window after what the
     sources were fitted on.
     """
     had, wanted = owned.toarray() > 0, truth.toarray() > 0
-    new = _ascend(Board.of(normalised, had, wanted, ~had, depth), k)
+    about_new = {name: scores for name, scores in normalised.items() if name != AGAIN_ONLY}
+    new = _ascend(Board.of(about_new, had, wanted, ~had, depth), k)
     again = _ascend(Board.of(normalised, had, wanted, had, depth), k)
     board = Board.of(normalised, had, wanted, np.ones_like(had), depth)
     fresh, repeat = board.mix(new), board.mix(again)

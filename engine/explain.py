@@ -25,7 +25,8 @@ def reason(
     parts: what each source added to the score, and the offset as 'again' where the user had the item; they
     sum to the score. source: the one that added most and has evidence; the offset speaks for 'personal'.
     evidence, by source: {'times', 'days_ago'} of the user's own purchases; {'item_id', 'title', 'share'} of
-    the history's item that spoke loudest; {'popular_in': country or None}; {'taste': True} for the two-tower.
+    the history's item that spoke loudest; {'popular_in'} the user's country where the item is bought more than
+    elsewhere, else None; {'taste': True} for the two-tower.
     """
     had = bool(((events.item == item) & (events.weight > 0)).any())
     used = weights.again if had else weights.new

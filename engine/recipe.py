@@ -13,7 +13,7 @@ from engine.sources import FROM_HISTORIES
 # Chosen on Online Retail's validation window; `engine.tuning.choose` replaces them for the shop at hand.
 START = Weights(
     again={"popularity": 1.05, "personal": 0.7, "linear": 0.35},
-    new={"popularity": 0.5, "personal": 0.2, "item_item": 0.2, "linear": 0.75},
+    new={"popularity": 0.5, "item_item": 0.2, "linear": 0.75},
     offset=9.0,
 )
 

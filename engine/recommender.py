@@ -6,7 +6,7 @@ It may be read from many threads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -162,14 +162,14 @@ class Recommender:
         scores += 1e-6 * self._popularity.of_country(None)
         scores[item] = -np.inf
         evidence = {"item_id": item_id, "title": self.item(item_id)["title"]}
-        return self._listed(scores, k, {"source": "item_item", "evidence": evidence, "parts": {}})
+        return self._listed(scores, k, "item_item", lambda _: evidence)
 
     def popular(self, country: str | None, k: int, exclude: Iterable[str] = ()) -> list[Recommended]:
         """What was bought most lately in a country, or overall for None and unknown countries."""
         scores = self._popularity.of_country(country).astype(np.float64)
         scores[[self.catalogue.index[item] for item in exclude if item in self.catalogue.index]] = -np.inf
-        evidence = {"popular_in": country if country in self.countries else None}
-        return self._listed(scores, k, {"source": "popularity", "evidence": evidence, "parts": {}})
+        told = self._popularity.named
+        return self._listed(scores, k, "popularity", lambda item: {"popular_in": told(country, item)})
 
     @property
     def countries(self) -> tuple[str, ...]:
@@ -185,9 +185,17 @@ class Recommender:
     def _popularity(self) -> Popularity:
         return cast(Popularity, self.sources[Popularity.name])
 
-    def _listed(self, scores: np.ndarray, k: int, reason: dict) -> list[Recommended]:
-        listed = top_k(scores[None], k)[0]
-        return [Recommended(self.catalogue.item_ids[i], float(scores[i]), reason) for i in listed if i >= 0]
+    def _listed(
+        self, scores: np.ndarray, k: int, source: str, evidence: Callable[[int], dict]
+    ) -> list[Recommended]:
+        """The k best by `scores`, each with the evidence of its row."""
+        listed = [int(item) for item in top_k(scores[None], k)[0] if item >= 0]
+        reasons = [{"source": source, "evidence": evidence(item), "parts": {}} for item in listed]
+        ids = self.catalogue.item_ids
+        return [
+            Recommended(ids[item], float(scores[item]), reason)
+            for item, reason in zip(listed, reasons, strict=True)
+        ]
 
     # -- soundness and storage
 

@@ -8,7 +8,6 @@ published is noted last, so a run that is killed is repeated by the next one.
 from __future__ import annotations
 
 import os
-import warnings
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -45,18 +44,11 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
 
 def bring_online(settings: Settings, now: features.Published, applied: bool) -> dict[str, int]:
     """Applies the definitions unless they stand, and materialises the newest point. Rows per view."""
-    from aisle.spark import session
-
-    session(settings)  # Feast takes the active session; ours knows Delta
-    store = features.store(settings)
+    store = features.offline(settings)
     point = clock.parse(now.as_of)
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", RuntimeWarning
-        )  # Feast calls its Spark store experimental at every read
-        if not applied:
-            apply(store)
-        store.materialize(point - timedelta(seconds=1), point, feature_views=list(features.GOLD))
+    if not applied:
+        apply(store)
+    store.materialize(point - timedelta(seconds=1), point, feature_views=list(features.GOLD))
     filters = [("as_of", "=", point)]
     return {
         name: lake.read(f"gold.{name}", columns=["as_of"], filters=filters).num_rows for name in features.GOLD

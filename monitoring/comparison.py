@@ -17,7 +17,8 @@ import pandas as pd
 
 from aisle import lake
 from aisle.settings import Gate
-from monitoring.intervals import bounds, relative, resampled_means
+from engine.intervals import bounds, resampled_means
+from monitoring.intervals import relative
 
 WINDOW: Final = "test"
 COLUMNS: Final = ("all", "new")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from aisle import decisions as records
 from aisle.settings import Settings
+from aisle.terminal import rendered
 
 COLOURS = {"passed": "green", "failed": "red", "refused": "red", "blocked": "yellow", "shown": "dim"}
+WHOLE = {"id", "kind", "verdict", "version", "champion", "role", "as of", "decision", "metric", "all", "new"}
+
+LEAST = {"aliases": len("challenger")}  # more than one share a cell, a line each
 
 
 def decisions(settings: Settings, decision: str | None = None, as_json: bool = False) -> str:
@@ -95,40 +97,40 @@ def _coloured(verdict: str) -> Text:
     return Text(verdict, style=COLOURS.get(verdict, ""))
 
 
-def _render(*parts: Any) -> str:
-    """As wide as the terminal; plain text where there is none."""
-    console = Console()
-    out = Console(
-        file=io.StringIO(), width=console.width, force_terminal=console.is_terminal, no_color=console.no_color
-    )
-    for part in parts:
-        out.print(part)
-    return out.file.getvalue().rstrip()
-
-
 def _table(title: str, *columns: str) -> Table:
+    """What is copied or compared (WHOLE) is never broken; the other columns share what is left."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table.collapse_padding = True
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in WHOLE, min_width=LEAST.get(column))
     return table
 
 
 def _all(found: list[dict[str, Any]]) -> str:
-    table = _table(
-        "Decisions, newest first", "id", "kind", "verdict", "version", "champion", "as of", "by", "why"
-    )
+    table = _table("Decisions, newest first", "id", "kind", "verdict", "version", "champion", "as of", "by")
     for each in found:
-        reasons = each["body"].get("reasons") or [""]
-        more = f" (+{len(reasons) - 1})" if len(reasons) > 1 else ""
-        cells = (each["challenger"], each["champion"], (each["as_of"] or "")[:10], each["decided_by"])
-        table.add_row(
-            Text(each["decision_id"]),
-            each["kind"],
-            _coloured(each["verdict"]),
-            *map(Text, cells),
-            Text(f"{reasons[0]}{more}"),
-        )
-    return _render(table, Text("\naisle decisions ID shows every rule and interval of one"))
+        cells = (each["challenger"], each["champion"], (each["as_of"] or "")[:10], _who(each["decided_by"]))
+        table.add_row(Text(each["decision_id"]), each["kind"], _coloured(each["verdict"]), *map(Text, cells))
+    return rendered(
+        table, *_reasons(found), Text("\naisle decisions ID shows every rule and interval of one")
+    )
+
+
+def _who(decided_by: str) -> str:
+    """Without the run of a DAG, which is long and stands in the record: 'publish' of 'publish:scheduled__2026-…'."""
+    name, _, rest = decided_by.partition(":")
+    return name if "__" in rest else decided_by
+
+
+def _reasons(found: list[dict[str, Any]]) -> list[Any]:
+    """The first reason of each decision that names any, below the table: a sentence needs the whole width."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    for each in found:
+        first, *more = each["body"].get("reasons") or [""]
+        if first:
+            table.add_row(Text(each["decision_id"]), Text(f"{first} (+{len(more)})" if more else first))
+    return [Text("\nWhy", style="bold"), table] if table.row_count else []
 
 
 def _one(record: dict[str, Any]) -> str:
@@ -154,7 +156,7 @@ def _one(record: dict[str, Any]) -> str:
     parts += [Text(), _rules(body["rules"])] if body.get("rules") else []
     parts += [Text(), _metrics(body)] if body.get("metrics") else []
     parts += [Text(), _versions(body)] if body.get("data_versions") else []
-    return _render(*parts)
+    return rendered(*parts)
 
 
 def _rules(rules: list[dict[str, Any]]) -> Table:
@@ -205,24 +207,13 @@ def _versions(body: dict[str, Any]) -> Table:
 
 
 def _models(rows: list[dict[str, Any]]) -> str:
-    table = _table(
-        "Models, newest first",
-        "version",
-        "role",
-        "aliases",
-        "as of",
-        "decision",
-        "id",
-        "metric",
-        "all",
-        "new",
-    )
+    metrics = sorted({row["metric"] for row in rows} - {""})
+    title = f"Models, newest first; {' and '.join(metrics) or 'no metric yet'} on all items and on those new to the user"
+    table = _table(title, "version", "role", "aliases", "as of", "decision", "id", "all", "new")
     for row in rows:
         figures = [
             f"{row['metrics'][column]:.4f}" if column in row["metrics"] else "" for column in ("all", "new")
         ]
         cells = (row["version"], row["role"], ", ".join(row["aliases"]), row["as_of"])
-        table.add_row(
-            *map(Text, cells), _coloured(row["decision"]), row["decision_id"], row["metric"], *figures
-        )
-    return _render(table)
+        table.add_row(*map(Text, cells), _coloured(row["decision"]), row["decision_id"], *figures)
+    return rendered(table)

@@ -11,6 +11,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from aisle import decisions, lake
 from aisle.settings import Settings
 from monitoring.markdown import version_title
@@ -30,15 +32,21 @@ def folder() -> Path:
 
 
 def refresh(settings: Settings) -> Path:
-    """Writes the page of every decision that has none yet, and the index; returns the index."""
-    records = decisions.everything()
+    """Writes the page of every decision that has none yet, and the index; returns the index.
+
+    One writer at a time, each reads the records anew: the last index to be written knows them all.
+    """
     (folder() / "decisions").mkdir(parents=True, exist_ok=True)
-    for record in records:
-        page = folder() / "decisions" / f"{record['decision_id']}.html"
-        if not page.exists():
-            _write(page, decision_page(record))
-    index = folder() / "index.html"
-    _write(index, _index(records))
+    lock = lake.home() / "run" / "reports.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock, timeout=120):
+        records = decisions.everything()
+        for record in records:
+            page = folder() / "decisions" / f"{record['decision_id']}.html"
+            if not page.exists():
+                _write(page, decision_page(record))
+        index = folder() / "index.html"
+        _write(index, _index(records))
     return index
 
 
@@ -123,15 +131,26 @@ def _index(records: list[dict[str, Any]]) -> str:
     ]
     header = ["decision", "kind", "verdict", "challenger", "champion", "as of", "decided by"]
     drift = sorted((folder() / "drift").glob("*.html"), reverse=True)
-    docs = sorted(path for path in folder().glob("*/index.html"))
     parts = [
         "<h2>Decisions</h2>",
         _table(header, rows) if rows else "<p>None yet.</p>",
         "<h2>Drift</h2>",
         _links(drift),
     ]
-    parts += ["<h2>Data docs</h2>", _links(docs)]
+    parts += [
+        "<h2>Data docs</h2>",
+        "<p>What Great Expectations found in the newest batch of each kind. Their overview is made by scripts from the "
+        "internet and stays empty without it; the pages below it are whole, if plain.</p>",
+        _links(_data_docs()),
+    ]
     return _page("Aisle: reports", "".join(parts))
+
+
+def _data_docs() -> list[Path]:
+    """The overview, the newest validation of each kind, and what is expected of the kinds."""
+    site = folder() / "data_docs"
+    newest = {page.name: page for page in sorted(site.glob("validations/*/*/*/*.html"))}
+    return [*site.glob("index.html"), *newest.values(), *sorted(site.glob("expectations/*.html"))]
 
 
 def _links(pages: list[Path]) -> str:

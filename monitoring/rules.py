@@ -165,8 +165,18 @@ def supporting(found: Comparison, gate: Gate) -> Iterator[Verdict]:
 
 
 def _harm(rule: str, cell: Cell | None, margin: float) -> Verdict:
-    good, bad = "no harm is proven", f"proven harm: the whole interval lies below -{margin:.1%}"
+    """Fails where the whole interval lies below -margin; a smaller loss is told, but does not refuse."""
+    good, bad = _harmless(cell, margin), f"proven harm: the whole interval lies below -{margin:.1%}"
     return _judge(rule, cell, lambda each: each.high >= -margin, good, bad, margin=margin)
+
+
+def _harmless(cell: Cell | None, margin: float) -> str:
+    """What an interval that does not refuse says, the strongest first."""
+    if cell and cell.low > 0:
+        return "a proven gain"
+    if cell and cell.low > -margin:
+        return f"within the margin: the whole interval lies above -{margin:.1%}"
+    return "no harm beyond the margin is proven"
 
 
 def slices(found: Comparison, gate: Gate) -> Iterator[Verdict]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-WIDTH, ROW, LEFT, RIGHT, TOP = 860, 22, 300, 130, 30
+WIDTH, ROW, LEFT, RIGHT, TOP = 900, 22, 300, 180, 30  # RIGHT holds '+164.0 [+148.2, +181.4]'
 REACH = 0.5  # an interval beyond ±50 % is drawn to the edge; its figures stand beside it
 COLOURS = {"better": "#176b36", "worse": "#a3161a", "open": "#5b6675"}
 

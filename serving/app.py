@@ -17,7 +17,7 @@ from aisle.errors import PortTaken
 from aisle.lake import home
 from aisle.settings import Settings
 from engine.recommender import Recommender
-from serving import page, problems, routes
+from serving import page, problems, reference, routes
 from serving.features import Histories, OnlineStore, Store
 from serving.live import LiveRelease, Loaded
 from serving.schemas import Readiness
@@ -93,13 +93,16 @@ def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
         yield
         service.stop()
 
-    app = FastAPI(title="Aisle", version="1", description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="Aisle", version="1", description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
     app.state.service = service
     app.add_middleware(RequestLog, figures=service.figures)
     problems.install(app)
     app.include_router(routes.v1(settings, service))
     app.include_router(page.routes(settings, service))
     _operations(app, service)
+    reference.install(app)
     reports = home() / "reports"
     reports.mkdir(parents=True, exist_ok=True)
     app.mount("/reports", StaticFiles(directory=reports, html=True), name="reports")

@@ -1,17 +1,17 @@
 """`aisle recommend`: the released model's answer in the terminal, without the API and without Feast's import.
 
-A user's history is read from gold.user_history at its newest as_of, the very rows that the online store was
+A user's history is read from gold.user_history as of the newest built point, the very rows that the online store was
 filled from: 0.2 s instead of the seconds that importing Feast costs. A session's is read from silver.
 """
 
 from __future__ import annotations
 
 import json
-from io import StringIO
 
-from aisle import features, lake
+from aisle import clock, features, lake
 from aisle.errors import NotThere, SettingsError
 from aisle.settings import Settings
+from aisle.terminal import rendered
 from engine.state import UserState, from_frame
 from serving import answers, live, release
 from serving.answers import Answer
@@ -66,15 +66,8 @@ def _user(settings: Settings, user: str) -> UserState:
     built = features.built()
     if built is None:
         return UserState(user)
-    from aisle import clock
-
-    point = clock.parse(built.as_of)
-    filters = [("user_id", "=", user), ("as_of", "=", point)]
-    history = lake.read_frame("gold.user_history", filters=filters)
-    stats = lake.read_frame("gold.user_stats", columns=["country"], filters=filters)
-    if history.empty:
-        return UserState(user, stats["country"].iloc[0] if len(stats) else None)
-    return from_frame(history.assign(country=stats["country"].iloc[0] if len(stats) else None))[0]
+    found = features.histories(clock.parse(built.as_of), user)
+    return UserState(user) if found.empty else from_frame(found)[0]
 
 
 def _session(settings: Settings, session: str) -> UserState:
@@ -110,20 +103,18 @@ def _json(version: str, found: Answer) -> str:
 
 
 def _table(heading: str, items: list[RecommendedItem], explain: bool) -> str:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=Text(heading), title_justify="left", show_edge=False, pad_edge=False)
     columns = ["#", "item", "title", "price", "score", "why", *(["parts of the score"] if explain else [])]
     for name in columns:
-        table.add_column(name, justify="right" if name in ("#", "price", "score") else "left")
+        side = "right" if name in ("#", "price", "score") else "left"
+        table.add_column(name, justify=side, no_wrap=name in ("#", "item", "price", "score"))
     for place, each in enumerate(items, 1):
         price = "" if each.price is None else f"{each.price:.2f}"
         cells = [str(place), each.item_id, each.title, price, f"{each.score:.3f}", each.reason.text]
         if explain:
             cells.append(", ".join(f"{source} {part:.3f}" for source, part in each.reason.parts.items()))
         table.add_row(*map(Text, cells))
-    out = StringIO()
-    Console(file=out, width=160 if explain else 120).print(table)
-    return out.getvalue().rstrip()
+    return rendered(table)

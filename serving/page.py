@@ -16,7 +16,7 @@ from serving import sample
 from serving.schemas import printable
 
 log = logging.getLogger("aisle.page")
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; base-uri 'none'"
 EVENTS = 25  # of a history, on the page
 
 

@@ -80,7 +80,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        name = "no-such-path" if error.status_code == 404 else "http"
+        name = {404: "no-such-path", 405: "no-such-method"}.get(error.status_code, "http")
         return problem(
             request,
             error.status_code,

@@ -6,6 +6,7 @@ The order, and what happens after a kill at any point, is in serving.change.
 from __future__ import annotations
 
 import getpass
+import sys
 from dataclasses import replace
 
 from aisle.errors import AisleError, GateBlocked, NotThere
@@ -20,8 +21,9 @@ UNSEEN = "not looked at"
 def run(settings: Settings, context: StepContext) -> dict:
     """Releases the version that `publish.stage` staged (or params['version']).
 
-    Returns {"version", "previous", "api": "serving" | "not running", "record_id": of the promotion,
-    "decision_id": of the gate}. Raises GateBlocked, RaceLost, ServiceFailed (the pointer is back by then).
+    Returns {"version", "previous", "api": "serving" | "not running" | "already served", "decision_id": of the
+    promotion (of the gate, where nothing was left to do), "gate_decision"}. Raises GateBlocked, RaceLost,
+    ServiceFailed (the pointer is back by then).
     """
     from aisle.registry import Registry
     from serving import stage
@@ -30,11 +32,13 @@ def run(settings: Settings, context: StepContext) -> dict:
     version = context.params.get("version") or upstream.get("version")
     if not version:
         raise NotThere('which version? run publish.stage first, or give --params \'{"version": "4"}\'')
-    decision_id = stage.require_pass(Registry(settings), str(version))
+    gate_decision = stage.require_pass(Registry(settings), str(version))
     seen = upstream["seen"] if str(upstream.get("version")) == str(version) else UNSEEN
     decided_by = f"publish:{context.run_id}"
     done = _promote(settings, str(version), "promote", decided_by, "", seen)
-    return {**done, "decision_id": decision_id}
+    own = done.pop("record_id", None)
+    print(_said(done), file=sys.stderr)
+    return {**done, "decision_id": own or gate_decision, "gate_decision": gate_decision}
 
 
 def _promote(
@@ -76,6 +80,16 @@ def _already(settings: Settings, held: Pointer, resumed: change.Change | None) -
     }
 
 
+def _said(done: dict) -> str:
+    """What a promotion did, in a sentence."""
+    if done["api"] == "already served":
+        return f"version {done['version']} is already served" + (
+            "; its release was completed" if done["resumed"] else ""
+        )
+    before = f", before it {done['previous']}" if done["previous"] else ""
+    return f"version {done['version']} is released{before}; API: {done['api']}"
+
+
 def _who() -> str:
     try:
         return f"command:{getpass.getuser()}"
@@ -102,12 +116,8 @@ def promote(settings: Settings, version: str, override: str | None = None) -> st
     stage.stage(settings, registry, version)
     kind = "override" if override else "promote"
     done = _promote(settings, version, kind, _who(), (override or "").strip())
-    if done["api"] == "already served":
-        return f"version {version} is served already" + (
-            "; its release was completed" if done["resumed"] else ""
-        )
-    before = f", before it {done['previous']}" if done["previous"] else ""
-    return f"version {version} is released{before}; API: {done['api']}; decision {done['record_id']}"
+    decision = f"; decision {done['record_id']}" if "record_id" in done else ""
+    return f"{_said(done)}{decision}"
 
 
 def _target(held: Pointer) -> Pointer:

@@ -13,7 +13,16 @@ from serving import answers
 from serving.answers import Answer
 from serving.features import Unavailable
 from serving.live import Loaded
-from serving.schemas import History, HistoryEvent, Item, Problem, Recommendations, SimilarItems, questions
+from serving.schemas import (
+    History,
+    HistoryEvent,
+    Item,
+    NoQuestion,
+    Problem,
+    Recommendations,
+    SimilarItems,
+    questions,
+)
 from serving.telemetry import request_id
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -86,11 +95,13 @@ def v1(settings: Settings, service: Any) -> APIRouter:
         )
 
     @router.get("/items/{item_id}", summary="One item, as the released model knows it", responses=NOT_THERE)
-    def item(item_id: ItemId) -> Item:
+    def item(item_id: ItemId, _: Annotated[NoQuestion, Query()]) -> Item:
         return Item(item_id=item_id, **answers.known(service.live.serving().recommender, item_id))
 
     @router.get("/users/{user_id}/history", summary="What a user bought and did")
-    def history(user_id: Annotated[Id, Path(examples=["12347"])]) -> History:
+    def history(
+        user_id: Annotated[Id, Path(examples=["12347"])], _: Annotated[NoQuestion, Query()]
+    ) -> History:
         """Newest first, at most features.history_length events; an unknown user has none.
 
         503 while the store is down.

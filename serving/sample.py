@@ -21,9 +21,7 @@ def users(count: int = USERS) -> list[str]:
     built = features.built()
     if built is None:
         return []
-    point = clock.parse(built.as_of)
-    rows = lake.read("gold.user_history", columns=["user_id"], filters=[("as_of", "=", point)])
-    known = sorted(rows["user_id"].to_pylist())
+    known = features.histories(clock.parse(built.as_of), columns=[])["user_id"].tolist()
     step = max(len(known) / count, 1)
     return [known[int(place * step)] for place in range(min(count, len(known)))]
 

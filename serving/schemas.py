@@ -11,15 +11,21 @@ from aisle.settings import Settings
 Rung = Literal["personalised", "popular_country", "popular"]
 
 ITEM_EXAMPLE = {
-    "item_id": "22423",
-    "title": "REGENCY CAKESTAND 3 TIER",
-    "price": 12.75,
-    "score": 0.83,
+    "item_id": "21731",
+    "title": "RED TOADSTOOL LED NIGHT LIGHT",
+    "price": 1.65,
+    "score": 33.599651,
     "reason": {
-        "source": "item_item",
-        "evidence": {"item_id": "22697", "title": "GREEN REGENCY TEACUP AND SAUCER"},
-        "parts": {"item_item": 0.83},
-        "text": "Customers who bought GREEN REGENCY TEACUP AND SAUCER bought it too",
+        "source": "personal",
+        "evidence": {"times": 5, "days_ago": 2.3},
+        "parts": {
+            "popularity": 6.2733,
+            "personal": 14.5319,
+            "linear": 6.262,
+            "two_tower": 1.0324,
+            "again": 5.5,
+        },
+        "text": "You bought it 5 times, last 2 days ago",
     },
 }
 
@@ -40,6 +46,10 @@ def printable(text: str) -> str:
 
 class _Question(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+class NoQuestion(_Question):
+    """A path that takes no parameter: one that is given all the same is a mistake, and told."""
 
 
 def questions(settings: Settings) -> tuple[Any, Any, Any]:

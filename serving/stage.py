@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aisle import decisions
-from aisle.errors import BundleRejected, GateBlocked, NotThere
+from aisle.errors import BundleRejected, GateBlocked
 from aisle.lake import project_root
 from aisle.settings import Settings
 from aisle.stages import StepContext
@@ -26,10 +26,10 @@ SMOKE_SECONDS = 300
 
 
 def run(settings: Settings, context: StepContext) -> dict:
-    """Stages params['version'], else what training handed on, else the version behind alias `challenger`.
+    """Stages params['version'], else what approval or training handed on, else as `Registry.to_release` says.
 
     Returns {"version", "path", "digest", "seen": version served now, "smoke", "decision_id": the gate's,
-    "mlflow_run"}. Idempotent.
+    "mlflow_run", "mlflow_experiment"}. Idempotent.
     Raises GateBlocked, NotThere, BundleRejected, FeatureMismatch.
     """
     from aisle.registry import Registry
@@ -48,27 +48,15 @@ def run(settings: Settings, context: StepContext) -> dict:
         "seen": held.version if held else None,
         "smoke": smoke,
         "decision_id": decision_id,
-        "mlflow_run": registry.version(version).run_id,
+        **registry.run_of(registry.version(version)),
     }
 
 
 def choose(registry: Registry, context: StepContext) -> str:
     """The version to stage: of a gated version that has a refit, the refit is what is released."""
-    from aisle.registry import CHALLENGER
-
     upstream = context.params.get("upstream") or {}
-    refit = (upstream.get("train.refit") or {}).get("version")
-    asked = context.params.get("version") or refit
-    if asked:
-        return str(registry.version(str(asked)).version)
-    named = registry.by_alias(CHALLENGER)
-    if named is None:
-        raise NotThere(
-            "no version has the alias 'challenger': run the train DAG first, "
-            'or name one with --params \'{"version": "4"}\''
-        )
-    refits = [each for each in registry.versions() if each.tags.get("refit_of") == str(named.version)]
-    return str(refits[0].version if refits else named.version)
+    told = [(upstream.get(step) or {}).get("version") for step in ("publish.approve", "train.refit")]
+    return registry.to_release(next(filter(None, [context.params.get("version"), *told]), None))
 
 
 def require_pass(registry: Registry, version: str) -> str:

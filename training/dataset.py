@@ -75,7 +75,7 @@ class Dataset:
 
 def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     """Idempotent: a finished folder over the same Delta versions and cuts is used as it is."""
-    cuts = Cuts.of(context.as_of or clock.newest_as_of(), settings)
+    cuts = Cuts.of(clock.settled(context.as_of), settings)
     folder = lake.workdir("train", context.run_id) / "dataset"
     stamp = {**{name: lake.version(name) for name in READ}, **_said(cuts)}
     note = folder / "versions.json"

@@ -57,11 +57,12 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
         _write(evaluation_id, rows, replace=len(there) > 0)
         there = rows
     means = mean_figures(there)
-    _track(settings, evaluation_id, means, version)
+    experiment = _track(settings, evaluation_id, means, version)
     return {
         "evaluation_id": evaluation_id,
         "version": version,
         "mlflow_run": evaluation_id,
+        "mlflow_experiment": experiment,
         "figures": _readable(means),
     }
 
@@ -156,7 +157,8 @@ def _readable(means: pd.DataFrame) -> dict[str, dict[str, float]]:
     return found
 
 
-def _track(settings: Settings, run_id: str, means: pd.DataFrame, version: str) -> None:
+def _track(settings: Settings, run_id: str, means: pd.DataFrame, version: str) -> str:
+    """The figures into the run; returns its experiment."""
     from training import plots
     from training.tracking import Tracking
 
@@ -180,3 +182,4 @@ def _track(settings: Settings, run_id: str, means: pd.DataFrame, version: str) -
         plots.comparison(means, Path(scratch) / "evaluation" / "comparison.png")
         means.to_csv(Path(scratch) / "evaluation" / "means.csv", index=False)
         opened.files(Path(scratch))
+    return opened.experiment_id

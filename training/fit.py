@@ -104,7 +104,8 @@ def _track(
 
     first, cuts, versions = learnt[0], dataset.cuts, dataset.versions
     shared = {"airflow_run_id": context.run_id, "commit": tracking.commit(), "as_of": tracking.iso(cuts.A)}
-    opened = Tracking.begin(settings, context.run_id, {**shared, "decision": "pending"})
+    name = f"recommender as of {cuts.A:%Y-%m-%d}"
+    opened = Tracking.begin(settings, name, {**shared, "decision": "pending"})
     weights = {"again": dict(recommender.recipe.weights.again), "new": dict(recommender.recipe.weights.new)}
     try:
         opened.figures(

@@ -12,6 +12,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 SOUGHT = ("ndcg@10", "recall@20")
 
@@ -25,13 +26,15 @@ def _save(figure: Figure, path: Path) -> None:
 def learning_curve(epochs: Sequence[Mapping[str, float]], kept: int, path: Path) -> None:
     """Training loss beside what validation said after each epoch; the kept epoch is marked."""
     rows = pd.DataFrame(list(epochs)).set_index("epoch")
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4))
     rows["loss"].plot(ax=left, marker="o", title="two-tower: training loss")
     judged = [name for name in rows if name.removeprefix("new_") in SOUGHT]
     rows[judged].plot(ax=right, marker="o", title="two-tower: validation, whole catalogue")
+    right.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))  # beside the points, not over them
     for axis in (left, right):
         axis.axvline(kept, color="grey", linestyle=":")
         axis.set_xlabel(f"epoch (kept: {kept})")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     _save(figure, path)
 
 
@@ -41,6 +44,8 @@ def blend(weights: Mapping[str, Mapping[str, float]], path: Path) -> None:
     pd.DataFrame({name: dict(each) for name, each in weights.items()}).fillna(0).plot.barh(
         ax=axis, title="blend: weight of each source"
     )
+    handles, names = axis.get_legend_handles_labels()
+    axis.legend(handles[::-1], names[::-1])  # bars grow upwards, a legend downwards
     _save(figure, path)
 
 

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
-from aisle import clock, lake
-from aisle.errors import BundleRejected, NotThere, TooLittleData
+from aisle import clock, features, lake
+from aisle.errors import BundleRejected, TooLittleData
 from aisle.settings import Settings
 from engine import intervals
 from engine.evaluation import COLUMNS, LIST_WIDE, PER_USER, HeldOut, baseline, evaluate
@@ -122,11 +122,7 @@ def _plain(value: object) -> object:
 
 def read_window(at: datetime, until: datetime) -> Window:
     """From gold at `at` and silver after it. Raises NotThere where no features stand at that day."""
-    then = [("as_of", "=", at)]
-    histories = lake.read_frame("gold.user_history", filters=then)
-    if histories.empty:
-        raise NotThere(f"gold has no histories as of {at:%Y-%m-%d}: `aisle run features`, then ask again")
-    countries = lake.read_frame("gold.user_stats", columns=["user_id", "country"], filters=then)
+    histories, then = features.histories(at), [("as_of", "=", at)]
     texts = lake.read_frame("gold.item_text", filters=then)
     stats = lake.read_frame("gold.item_stats", filters=then).drop(columns=["as_of", "price"])
     bought = lake.read_frame(
@@ -137,7 +133,7 @@ def read_window(at: datetime, until: datetime) -> Window:
     return Window(
         at,
         texts.merge(stats, on="item_id", how="inner"),
-        histories.merge(countries, on="user_id", how="left"),
+        histories,
         bought.dropna().drop_duplicates(),
     )
 

@@ -41,6 +41,16 @@ NEEDED = (
 )  # by the logged code, pinned as they are here
 
 
+MODEL_IS = (
+    "Aisle's recommender: two-tower, item-item, linear, personal and popularity sources in one blend. Alias champion is "
+    "served, previous is what `aisle rollback` goes back to, challenger is the newest registered."
+)
+ROLES = {
+    "gated": "Judged by the gate: fitted to what was known before {cut}, it has seen nothing of the held-out days up to {as_of}.",
+    "refit": "What is released of version {gated_version}, which the gate judged: the same recipe fitted up to {as_of}.",
+}
+
+
 class Tracking:
     """The MLflow run of one train run."""
 
@@ -121,9 +131,17 @@ class Tracking:
             )
         version = str(logged.registered_model_version)
         self.registry.tag(version, **tags)
+        self.client.update_registered_model(self.registry.name, description=MODEL_IS)
+        self.client.update_model_version(self.registry.name, version, description=described(tags))
         if challenger:
             self.registry.move_alias(CHALLENGER, version, str(seen.version) if seen else None)
         return version
+
+
+def described(tags: Mapping[str, str]) -> str:
+    """A version in a sentence or two, from its tags; days without their hours."""
+    told = {name: value[:10] if name in ("as_of", "cut") else value for name, value in tags.items()}
+    return ROLES.get(tags.get("role", ""), "").format_map(told)
 
 
 def _experiment(settings: Settings, registry: Registry) -> str:

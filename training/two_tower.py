@@ -17,12 +17,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import pandas as pd
-import tensorflow as tf
-import tensorflow_recommenders as tfrs
 
 from aisle.settings import Training
 from engine.towers import TowerExport
+from training.tensorflow_import import without_notices
 from training.vocabulary import CATEGORY_BUCKETS, WORD_BUCKETS, ItemInputs, Vocabulary
+
+with without_notices():
+    import tensorflow as tf
+    import tensorflow_recommenders as tfrs
 
 HIDDEN = 128
 COUNTRY_SIZE = 8

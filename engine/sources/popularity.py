@@ -9,6 +9,8 @@ import numpy as np
 from engine.interactions import Catalogue, Events
 from engine.sources.base import Arrays
 
+LEAST_BUYERS = 5  # of an item in a country, before a shopper is told that it is popular there
+
 
 @dataclass(frozen=True)
 class Popularity:
@@ -16,12 +18,14 @@ class Popularity:
 
     overall: (n_items,) float32. by_country: (c, n_items) float32, each country's share drawn towards
     `overall` by `prior` buyers' worth, so that three buyers in a small country do not make a bestseller.
-    countries: c names.
+    countries: c names. local: (c, n_items) bool, where the country may be named as the reason: LEAST_BUYERS of its
+    buyers took the item, a larger share of them than of all buyers.
     """
 
     overall: np.ndarray
     by_country: np.ndarray
     countries: tuple[str, ...]
+    local: np.ndarray
     name = "popularity"
 
     @classmethod
@@ -32,11 +36,14 @@ class Popularity:
         bought = events.counts((events.weight > 0) & (events.age <= days), clip=True)
         countries = tuple(sorted({country for country in events.countries if country}))
         by_country = np.empty((len(countries), len(catalogue)), np.float32)
+        local = np.zeros(by_country.shape, bool)
+        of_all, all_buyers = bought.sum(axis=0), np.count_nonzero(bought.sum(axis=1))
         for row, country in enumerate(countries):
             inside = bought[np.flatnonzero(events.countries == country)]
-            buyers = np.count_nonzero(inside.sum(axis=1))
-            by_country[row] = (inside.sum(axis=0) + prior * overall) / (buyers + prior)
-        return cls(overall.astype(np.float32), by_country, countries)
+            took, buyers = inside.sum(axis=0), np.count_nonzero(inside.sum(axis=1))
+            by_country[row] = (took + prior * overall) / (buyers + prior)
+            local[row] = (took >= LEAST_BUYERS) & (took * all_buyers > of_all * buyers)
+        return cls(overall.astype(np.float32), by_country, countries, local)
 
     def of_country(self, country: str | None) -> np.ndarray:
         """(n_items,) shares; the overall ones for an unknown country."""
@@ -48,16 +55,24 @@ class Popularity:
         return table[[index.get(country, len(self.countries)) for country in events.countries]]
 
     def evidence(self, events: Events, item: int) -> dict | None:
-        country = events.countries[0]
-        return {"popular_in": country} if country in self.countries else {"popular_in": None}
+        return {"popular_in": self.named(events.countries[0], item)}
+
+    def named(self, country: str | None, item: int) -> str | None:
+        """The country, where it may be named as the reason for an item; None: popular with everybody."""
+        there = country in self.countries and self.local[self.countries.index(country), item]
+        return str(country) if there else None
 
     def arrays(self) -> Arrays:
         return {
             "overall": self.overall,
             "by_country": self.by_country,
             "countries": np.array(self.countries, dtype=np.str_),
+            "local": self.local,
         }
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Popularity:
-        return cls(arrays["overall"], arrays["by_country"], tuple(arrays["countries"].tolist()))
+        """A bundle of before `local` was kept names no country."""
+        by_country = arrays["by_country"]
+        local = arrays.get("local", np.zeros(by_country.shape, bool))
+        return cls(arrays["overall"], by_country, tuple(arrays["countries"].tolist()), local)

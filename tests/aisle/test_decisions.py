@@ -48,6 +48,19 @@ def test_a_decision_is_written_once_and_read_back(settings: Settings) -> None:
     assert [each["challenger"] for each in decisions.everything()] == ["2", "1"]
 
 
+def test_a_decision_has_its_page_and_its_line_in_the_index_at_once(settings: Settings) -> None:
+    pages = lake.home() / "reports"
+    for kind in decisions.KINDS:
+        told = decisions.record(settings, kind, "passed", "3", "2", AS_OF, "somebody", {"reasons": [kind]})
+        assert f"Decision {told}" in (pages / "decisions" / f"{told}.html").read_text()
+        assert f"decisions/{told}.html" in (pages / "index.html").read_text()
+
+
+def test_a_page_that_cannot_be_written_does_not_undo_a_decision(settings: Settings) -> None:
+    (lake.home() / "reports").write_text("in the way")
+    assert decisions.read(write(settings, 1))["challenger"] == "1"
+
+
 def test_numbers_that_are_not_finite_and_types_of_numpy_are_recorded_as_json(settings: Settings) -> None:
     told = decisions.read(write(settings, 1, figures={"a": np.float64("nan"), "b": np.int64(3), "c": AS_OF}))
     assert told["body"]["figures"] == {"a": None, "b": 3, "c": AS_OF.isoformat()}

@@ -13,9 +13,24 @@ from rich.console import Console
 
 from aisle import decisions, demo, lake, story
 from aisle.doctor import check, locked
-from aisle.errors import ServiceFailed
+from aisle.errors import BadFile, ServiceFailed, SettingsError
 from aisle.following import Loop, Run
 from aisle.settings import Settings
+
+
+@pytest.mark.parametrize("turns", [0, 3, -1])
+def test_turns_that_there_are_none_of_start_nothing(settings: Settings, turns: int) -> None:
+    with pytest.raises(SettingsError, match=f"--turns {turns}"):
+        demo.main(settings, turns=turns)
+    assert not any(lake.home().iterdir())
+
+
+def test_data_that_is_not_there_starts_and_forgets_nothing(settings: Settings, tmp_path: Path) -> None:
+    (lake.home() / "lake").mkdir()
+    with pytest.raises(BadFile, match="is not there"):
+        demo.main(settings, fresh=True, data=tmp_path / "none.parquet")
+    assert [path.name for path in lake.home().iterdir()] == ["lake"]
+
 
 NOON = datetime(2011, 11, 12, 12, tzinfo=UTC)
 

@@ -184,9 +184,50 @@ def test_two_at_once_start_everything_once(settings: Settings, shop: list[Servic
     assert len(processes.marked("one")) == 1
 
 
-def test_a_torn_note_counts_as_none(aisle_home: Path) -> None:
+@pytest.mark.parametrize("text", ['{"one": {"pid": 1', "[1]", '{"one": [1]}', "1"])
+def test_a_torn_note_counts_as_none(aisle_home: Path, text: str) -> None:
     processes.note().parent.mkdir(parents=True)
-    processes.note().write_text('{"one": {"pid": 1')
+    processes.note().write_text(text)
+    assert processes.read() == {}
+
+
+RENAMED = f"import setproctitle; setproctitle.setproctitle('python3 one ' + 'x' * 5000); {SERVE}"
+
+
+def test_a_lost_service_that_wrote_over_its_mark_is_found_by_its_port(
+    settings: Settings, shop: list[Service]
+) -> None:
+    """As Airflow's API server does: its title lies over the environment that others can see."""
+    shop[0] = replace(shop[0], command=[sys.executable, "-c", RENAMED, str(shop[0].port)])
+    lost = processes.spawn("one", shop[0].command, catalogue.environment(), shop[0].port, shop[0].url)
+    while not shop[0].healthy():
+        time.sleep(0.1)
+    assert processes.MARK not in psutil.Process(lost.pid).environ()
+    assert services.down(settings) == "stopped: one"
+    assert processes.process_of(lost) is None
+
+
+def test_a_strangers_server_on_our_port_is_left_alone(settings: Settings, shop: list[Service]) -> None:
+    command = [sys.executable, "-c", SERVE, str(shop[0].port)]
+    stranger = subprocess.Popen(command, start_new_session=True, cwd="/")
+    try:
+        while not shop[0].healthy():
+            time.sleep(0.1)
+        assert services.down(settings) == "nothing of ours was running"
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_down_needs_no_room(settings: Settings, shop: list[Service], monkeypatch: pytest.MonkeyPatch) -> None:
+    services.up(settings)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert services.down(settings) == "stopped: one, two"
     assert processes.read() == {}
 
 

@@ -45,3 +45,14 @@ def test_the_choice_finds_who_knows_what() -> None:
     assert max(chosen.new, key=chosen.new.get) == "fresh"
     assert chosen.offset > 0
     assert chosen == choose_weights(scores, owned, truth, k=10)
+
+
+def test_a_source_of_own_purchases_has_no_say_about_new_items() -> None:
+    """Even where its tie-break happens to know best."""
+    rng = np.random.default_rng(0)
+    had, wanted = rng.random((80, 40)) < 0.2, rng.random((80, 40)) < 0.2
+    scores = {"personal": wanted.astype(np.float32), "other": rng.normal(size=(80, 40)).astype(np.float32)}
+    owned, truth = sparse.csr_array(had.astype(np.float32)), sparse.csr_array(wanted.astype(np.float32))
+    chosen = choose_weights(scores, owned, truth, k=10)
+    assert set(chosen.new) == {"other"}
+    assert chosen.again["personal"] > 0

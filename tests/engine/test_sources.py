@@ -90,3 +90,41 @@ def test_the_tower_never_prefers_what_it_does_not_know(events: Events, catalogue
 def test_keep_largest_keeps_each_columns_best() -> None:
     weights = np.array([[0.0, 5.0, 1.0], [-3.0, 0.0, 2.0], [2.0, 4.0, 0.0]])
     assert keep_largest(weights, 1).toarray().tolist() == [[0, 5, 0], [-3, 0, 2], [0, 0, 0]]
+
+
+def buyers(country: str, item: str, count: int) -> list[UserState]:
+    when = [int(CUT.timestamp()) - 9]
+    return [
+        UserState(f"{country}-{item}-{number}", country, [item], ["purchase"], when, [1.0])
+        for number in range(count)
+    ]
+
+
+def test_a_country_is_named_where_enough_buy_it_and_more_than_elsewhere(catalogue: Catalogue) -> None:
+    states = [
+        *buyers("Iceland", "item 01", 1),
+        *buyers("Malta", "item 02", 5),
+        *buyers("Malta", "item 03", 5),
+        *buyers("Spain", "item 03", 30),
+        *buyers("Spain", "item 04", 4),
+    ]
+    events = Events.of(states, catalogue.index, CUT, WEIGHTS)
+    fitted = Popularity.fit(events, catalogue)
+    named = {
+        (country, item): fitted.named(country, catalogue.index[f"item {item}"])
+        for country in ("Iceland", "Malta", "Spain", "Nowhere", None)
+        for item in ("01", "02", "03", "04")
+    }
+    assert {key for key, country in named.items() if country} == {("Malta", "02"), ("Spain", "03")}
+    assert named["Malta", "02"] == "Malta"
+    first = Events.of(states[:1], catalogue.index, CUT, WEIGHTS)
+    assert fitted.evidence(first, catalogue.index["item 01"]) == {"popular_in": None}
+
+
+def test_a_bundle_of_before_names_no_country(events: Events, catalogue: Catalogue) -> None:
+    fitted = Popularity.fit(events, catalogue)
+    older = {name: array for name, array in fitted.arrays().items() if name != "local"}
+    again = Popularity.from_arrays(older)
+    np.testing.assert_array_equal(again.scores(events), fitted.scores(events))
+    assert fitted.local.any()
+    assert not again.local.any()

@@ -18,6 +18,8 @@ from aisle.registry import Registry
 from aisle.settings import Settings
 from aisle.stages import StepContext
 from monitoring import drift, reports, verdict, watched
+from tests.links import unfilled
+from tests.shop import write_ledger
 from tests.training.frames import purchases
 
 CUT, AS_OF = datetime(2011, 11, 5, tzinfo=UTC), datetime(2011, 12, 3, tzinfo=UTC)
@@ -109,7 +111,9 @@ def test_four_ordinary_weeks_drift_little_but_the_champion_is_due(
     assert page.stat().st_size < 8_000_000
     assert json.loads(page.with_suffix(".json").read_text())["evidently"]["metrics"]
     assert page.name in (reports.folder() / "index.html").read_text()
-    told = verdict.run(settings, context)
+    assert not unfilled("monitor.drift", first)
+    told = verdict.run(settings, StepContext(AS_OF, "m1", {"upstream": {"monitor.drift": first}}))
+    assert not unfilled("monitor.verdict", told)
     assert told["retrain"]
     assert told["reasons"] == ["the data is 28 days newer than that of champion 1; 21 are allowed"]
     assert verdict.run(settings, context)["decision_id"] == told["decision_id"]
@@ -154,8 +158,14 @@ def test_without_a_champion_drift_is_skipped_and_the_first_model_is_due(
     assert told["reasons"] == [verdict.NO_CHAMPION]
 
 
-def test_no_newer_data_is_no_drift(settings: Settings, champion: str) -> None:
-    assert "nothing newer" in drift.run(settings, StepContext(CUT, "m1"))["skip_drift"]
+def test_no_newer_data_is_no_drift(settings: Settings, champion: str, capsys: pytest.CaptureFixture) -> None:
+    told = drift.run(settings, StepContext(CUT, "m1"))
+    assert "nothing newer" in told["skip_drift"]
+    assert (
+        "drift is not looked at: nothing newer than the data of champion 1 (2011-11-05)"
+        in capsys.readouterr().err
+    )
+    assert unfilled("monitor.drift", told) == {"Drift report"}, "its champion's run is there to be seen"
     assert not verdict.run(settings, StepContext(CUT, "m1"))["retrain"]
 
 
@@ -177,7 +187,7 @@ def test_a_risen_quarantine_rate_is_a_warning_and_no_reason(
         return {"batch_id": name, "kind": "events", "status": "silver", **counts, **times}
 
     lake.append(
-        "ops.batches", [batch("a", CUT - timedelta(days=1), 20), batch("b", CUT + timedelta(days=6), 400)]
+        "ops.batches", [batch("a", CUT - timedelta(days=1), 20), batch("b", CUT + timedelta(days=6.5), 400)]
     )
     context = StepContext(CUT + timedelta(days=7), "m1")
     for table, frame in zip(
@@ -188,6 +198,15 @@ def test_a_risen_quarantine_rate_is_a_warning_and_no_reason(
     told = verdict.run(settings, context)
     assert not told["retrain"]
     assert "rose by 3.8%" in told["warnings"][0]
+
+
+@pytest.mark.parametrize("step", [drift, verdict])
+def test_a_day_beyond_the_data_is_refused(settings: Settings, champion: str, step) -> None:
+    write_ledger(AS_OF - timedelta(hours=9))
+    with pytest.raises(
+        NotThere, match="as_of 2012-02-01 00:00 lies beyond the data, which ends before 2011-12-03"
+    ):
+        step.run(settings, StepContext(datetime(2012, 2, 1, tzinfo=UTC), "m1"))
 
 
 @pytest.mark.parametrize("rows", [200, 2_000, 20_000])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 
 from aisle.settings import Settings
-from monitoring.gate import Judgement, judge
+from monitoring.gate import Ages, Judgement, judge
 from tests.monitoring.shop import Shop, baseline, muted, with_arrays
 
 NONE, ONE = frozenset(), frozenset({"1"})
@@ -140,6 +141,21 @@ def test_another_champion_than_the_one_in_force_blocks(shop: Shop, settings: Set
     judged = judge(frame, "2", settings, frozenset({"3"}))
     assert judged.verdict == "blocked"
     assert refusing(judged, "blocked") == {"right_opponent"}
+
+
+def test_an_older_model_never_replaces_a_newer_champion(shop: Shop, settings: Settings) -> None:
+    frame = shop.evaluation(shop.recommender, baseline(shop.recommender, "item_item"))
+    october, december = datetime(2011, 10, 3, tzinfo=UTC), datetime(2011, 12, 10, tzinfo=UTC)
+    judged = judge(frame, "2", settings, ONE, Ages(october, december))
+    assert judged.verdict == "refused"
+    assert judged.reasons == [
+        "not_older: trained on the data up to 2011-10-03, the champion up to 2011-12-10: an older model replaces no newer one by itself; "
+        "`aisle promote 2 --override REASON` releases it all the same"
+    ]
+    assert judge(frame, "2", settings, ONE, Ages(december, december)).verdict == "passed", (
+        "the same day is not older"
+    )
+    assert judge(frame, "2", settings, ONE, Ages(None, december)).verdict == "blocked"
 
 
 def test_the_order_of_the_rows_and_a_repeated_evaluation_change_nothing(

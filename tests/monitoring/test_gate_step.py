@@ -13,6 +13,7 @@ from aisle.registry import Registry
 from aisle.settings import Settings
 from aisle.stages import StepContext
 from monitoring import console, gate, reports
+from tests.links import unfilled
 from tests.monitoring.shop import Shop, baseline
 
 AS_OF = datetime(2011, 12, 10, tzinfo=UTC)
@@ -53,6 +54,7 @@ def test_a_pass_is_recorded_tagged_logged_and_shown_and_a_retry_changes_nothing(
     assert first == again
     assert first["verdict"] == "passed"
     assert first["reasons"] == []
+    assert not unfilled("train.gate", first)
     assert decisions.verify() == 1
     record = decisions.read(first["decision_id"])
     assert record["body"]["data_versions"] == {"silver.interactions": 4}
@@ -78,6 +80,8 @@ def test_a_refusal_is_a_result_and_names_its_rules(
     assert told["verdict"] == "refused"
     assert "primary_metric: ndcg@10" in capsys.readouterr().err
     assert registry.version(version).tags["decision"] == "refused"
+    run = registry.version(version).run_id
+    assert registry.client.get_run(run).data.tags["decision"] == "refused"
     shown = console.decisions(settings, told["decision_id"])
     assert "primary_metric" in shown
     assert "silver.interactions" in shown
@@ -88,6 +92,18 @@ def test_a_refusal_is_a_result_and_names_its_rules(
     assert listed[version]["decision"] == "refused"
     assert set(listed[version]["metrics"]) == {"all", "new"}
     assert "champion" in console.models(settings)
+
+
+def test_a_challenger_of_a_past_day_is_refused(settings: Settings, registry: Registry, shop: Shop) -> None:
+    old, _ = registered(registry)
+    registry.move_alias("champion", old, None)
+    version, run = registered(registry, as_of="2011-10-03T00:00:00+00:00")
+    evaluated(shop, shop.recommender, baseline(shop.recommender, "item_item"), version, run, old)
+    told = judged(settings, version)
+    assert told["verdict"] == "refused"
+    assert [each.split(":")[0] for each in told["reasons"]] == ["not_older"]
+    assert "2011-10-03" in told["reasons"][0]
+    assert "2011-12-10" in told["reasons"][0]
 
 
 def test_a_champion_is_met_under_the_number_of_the_version_it_was_refitted_from(
@@ -123,7 +139,6 @@ def test_before_any_training_the_way_out_is_named(settings: Settings, registry: 
 def test_a_page_escapes_what_people_wrote(settings: Settings) -> None:
     body = {"reasons": ["<script>alert(1)</script>"]}
     told = decisions.record(settings, "override", "promoted", "3", "2", AS_OF, "<b>me</b>", body)
-    reports.refresh(settings)
     for page in ("index.html", f"decisions/{told}.html"):
         text = (reports.folder() / page).read_text()
         assert "<script>" not in text

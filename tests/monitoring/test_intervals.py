@@ -1,11 +1,12 @@
-"""The paired bootstrap against what is known of it."""
+"""The paired bootstrap, as the gate uses it, against what is known of it."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from monitoring.intervals import bounds, least_differing, relative, resampled_means
+from engine.intervals import bounds, resampled_means
+from monitoring.intervals import least_differing, relative
 
 
 def test_the_interval_is_that_of_the_normal_approximation_on_many_users() -> None:
@@ -29,7 +30,7 @@ def test_pairing_cancels_what_both_models_share() -> None:
 def test_the_same_seed_gives_the_same_draws_and_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).uniform(size=(300, 2))
     first = resampled_means(values, 50, seed=3)
-    monkeypatch.setattr("monitoring.intervals.CHUNK", 900)
+    monkeypatch.setattr("engine.intervals.CHUNK", 900)
     assert np.allclose(first, resampled_means(values, 50, seed=3))
 
 

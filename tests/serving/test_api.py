@@ -98,8 +98,32 @@ def test_bad_ids_in_a_path(api: httpx.Client) -> None:
     refused(api.get(f"/v1/items/{'x' * 10_000}/similar"), 422)
 
 
+@pytest.mark.parametrize(
+    "path", [PLAIN, "/v1/items/i001", "/v1/items/i001/similar", "/v1/users/u001/history"]
+)
+def test_an_unknown_parameter_is_told_everywhere(api: httpx.Client, path: str) -> None:
+    problem = refused(api.get(path, params={"limit": "3"}), 422)
+    assert [fault["where"] for fault in problem["errors"]] == ["query.limit"]
+
+
 def test_a_wrong_method_is_a_problem(api: httpx.Client) -> None:
-    refused(api.post(PLAIN), 405)
+    assert refused(api.post(PLAIN), 405)["type"] == "urn:aisle:problem:no-such-method"
+
+
+def test_the_reference_and_the_icon_come_from_here(api: httpx.Client) -> None:
+    page = api.get("/docs").text
+    assert "http://" not in page
+    assert "https://" not in page
+    for name, kind in (
+        ("docs/files/swagger-ui-bundle.js", "javascript"),
+        ("docs/files/swagger-ui.css", "css"),
+        ("favicon.ico", "svg"),
+    ):
+        assert name in page
+        answer = api.get(f"/{name}")
+        assert answer.status_code == 200
+        assert kind in answer.headers["content-type"]
+    refused(api.get("/redoc"), 404)
 
 
 def test_the_request_id_is_the_callers_where_it_is_plain(api: httpx.Client) -> None:

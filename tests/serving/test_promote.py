@@ -16,6 +16,7 @@ from aisle.registry import Registry
 from aisle.settings import Settings
 from aisle.stages import StepContext
 from serving import change, probe, promote, release, stage
+from tests.links import unfilled
 from tests.serving.conftest import CUT, Kept, Release, running
 from tests.serving.test_swap import wait_for
 
@@ -245,17 +246,37 @@ def test_the_api_is_told_and_a_release_it_refuses_goes_back(
     assert decisions.everything()[0]["kind"] == "auto_rollback"
 
 
+def test_a_version_that_is_not_there_is_named_with_those_that_are(
+    registry: Registry, stage_release: Release
+) -> None:
+    for _ in range(2):
+        register(registry, stage_release)
+    with pytest.raises(NotThere, match="no version '99' of aisle-recommender; there are: 2, 1"):
+        registry.version("99")
+
+
+def test_what_was_approved_is_staged(settings: Settings, registry: Registry, stage_release: Release) -> None:
+    first, second = (register(registry, stage_release) for _ in range(2))
+    registry.move_alias("challenger", second, None)
+    approved = {"upstream": {"publish.approve": {"asked": True, "version": first}}}
+    assert stage.choose(registry, StepContext(params=approved)) == first
+    assert stage.choose(registry, StepContext()) == second
+
+
 def test_the_step_releases_what_was_staged(
-    settings: Settings, registry: Registry, stage_release: Release
+    settings: Settings, registry: Registry, stage_release: Release, capsys: pytest.CaptureFixture
 ) -> None:
     version = register(registry, stage_release)
     upstream = {"publish.stage": {"version": version, "seen": None}}
     done = promote.run(settings, StepContext(run_id="r1", params={"upstream": upstream}))
     assert (done["version"], done["previous"], done["api"]) == (version, None, "not running")
-    assert decisions.read(done["decision_id"])["kind"] == "gate"
-    assert decisions.read(done["record_id"])["decided_by"] == "publish:r1"
+    assert decisions.read(done["gate_decision"])["kind"] == "gate"
+    assert decisions.read(done["decision_id"])["decided_by"] == "publish:r1"
+    assert not unfilled("publish.promote", done)
+    assert f"version {version} is released" in capsys.readouterr().err
     again = promote.run(settings, StepContext(run_id="r1", params={"upstream": upstream}))
     assert again["api"] == "already served"
+    assert f"version {version} is already served" in capsys.readouterr().err
     assert consistent(registry)
 
 

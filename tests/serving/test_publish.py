@@ -13,6 +13,7 @@ from aisle.registry import Registry
 from aisle.settings import Settings
 from aisle.stages import StepContext
 from serving import release
+from tests.links import unfilled
 from tests.serving.conftest import COUNTRIES, CUT, running, shop, write_bundle
 from tests.serving.test_console import write_gold
 from tests.serving.test_swap import wait_for
@@ -35,7 +36,8 @@ def register(settings: Settings, tmp_path: Path) -> str:
     write_bundle(tmp_path / "model" / "artifacts" / "bundle")
     registry = Registry(settings)
     registry.client.create_registered_model(registry.name)
-    version = str(registry.client.create_model_version(registry.name, str(tmp_path / "model")).version)
+    run = registry.client.create_run("0").info.run_id
+    version = str(registry.client.create_model_version(registry.name, str(tmp_path / "model"), run).version)
     body = {"rules": [], "metrics": []}
     judged = decisions.record(settings, "gate", "passed", version, "", CUT, "gate", body)
     registry.tag(version, decision="passed", decision_id=judged)
@@ -55,6 +57,7 @@ def test_from_gold_and_registry_to_an_answer(settings: Settings, spark, tmp_path
     assert smoke["asked"]["users"] == 20
     assert smoke["asked"]["countries"] == len(COUNTRIES)
     assert done["publish.promote"]["version"] == version
+    assert not any(unfilled(step, result) for step, result in done.items())
     assert str(Registry(settings).by_alias("champion").version) == version
     assert (
         steps.run("publish", settings, StepContext(run_id="r1"))["publish.promote"]["api"] == "already served"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, timedelta
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -55,12 +56,23 @@ def write(name: str, rows: pd.DataFrame) -> None:
     )
 
 
+def changed(histories: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
+    """The rows that gold.user_history gets: of users whose history is not what stands already."""
+    stands = {row.user_id: list(row.event_times) for row in before.itertuples()}
+    same = [stands.get(row.user_id) == list(row.event_times) for row in histories.itertuples()]
+    return histories[~np.array(same)]
+
+
 @pytest.fixture
 def shop_in_the_lake(aisle_home) -> None:
+    standing = pd.DataFrame()
     for at in (CUT - timedelta(days=28), CUT):
         items, histories, _ = frames(at)
-        write("gold.user_history", histories.assign(as_of=at))
-        write("gold.user_stats", histories.assign(as_of=at))
+        fresh = changed(histories, standing)
+        assert len(standing) == 0 or 0 < len(fresh) < len(histories)
+        write("gold.user_history", fresh.assign(as_of=at))
+        write("gold.user_stats", histories.assign(as_of=at, n_items=histories["item_ids"].map(len)))
+        standing = histories
         write("gold.item_text", items.assign(as_of=at))
         write("gold.item_stats", items.assign(as_of=at))
     lines = orders().rename(columns={"time": "event_time", "kind": "event_type"})
@@ -79,6 +91,15 @@ def test_the_table_reads_the_lake(settings, shop_in_the_lake) -> None:
         "minus each baseline",
     ):
         assert expected in text
+
+
+def test_the_sparse_table_gives_everybodys_histories(shop_in_the_lake) -> None:
+    read, told = quality.read_window(CUT, A), window(CUT)
+    expected = told.histories.sort_values("user_id")
+    assert read.histories["user_id"].tolist() == expected["user_id"].tolist()
+    assert read.histories["event_times"].map(list).tolist() == expected["event_times"].map(list).tolist()
+    assert read.histories["item_ids"].map(sorted).tolist() == expected["item_ids"].map(sorted).tolist()
+    assert read.histories["country"].tolist() == expected["country"].tolist()
 
 
 def test_the_json_is_the_same_figures(settings, shop_in_the_lake, values: pd.DataFrame) -> None:

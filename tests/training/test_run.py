@@ -13,6 +13,7 @@ import pytest
 from aisle import lake
 from aisle.errors import BadModel, GateBlocked
 from aisle.registry import CHALLENGER, CHAMPION, Registry
+from tests.links import unfilled
 from training import champion as champion_module
 from training import evaluate, fit, refit
 from training.dataset import Dataset
@@ -53,7 +54,10 @@ def test_a_version_is_registered_with_all_that_a_decision_needs(room, fitted) ->
     assert found.tags["cut"] < found.tags["as_of"]
     assert json.loads(found.tags["delta_versions"])["silver.interactions"] >= 0
     assert registry.by_alias(CHALLENGER).version == found.version
+    assert f"before {found.tags['cut'][:10]}" in found.description
+    assert "champion" in registry.client.get_registered_model(registry.name).description
     run = registry.client.get_run(found.run_id)
+    assert run.info.run_name == f"recommender as of {found.tags['as_of'][:10]}"
     assert {each.dataset.name for each in run.inputs.dataset_inputs} >= {
         "silver.interactions",
         "gold.user_stats",
@@ -85,6 +89,7 @@ def test_fit_again_on_the_same_data_registers_nothing(room, fitted) -> None:
     settings, context = room
     before = len(Registry(settings).versions())
     assert fit.run(settings, context)["version"] == fitted["version"]
+    assert not unfilled("train.fit", fitted)
     assert len(Registry(settings).versions()) == before
 
 
@@ -102,6 +107,7 @@ def test_evaluate_again_writes_nothing(room, evaluated) -> None:
     settings, context = room
     before = lake.version("ops.evaluations")
     assert evaluate.run(settings, context)["figures"] == evaluated["figures"]
+    assert not unfilled("train.evaluate", evaluated)
     assert lake.version("ops.evaluations") == before
 
 
@@ -134,8 +140,10 @@ def test_the_refit_is_a_linked_version_up_to_as_of(room, evaluated) -> None:
         "decision": "passed",
     }.items() <= version.tags.items()
     assert version.tags["cut"] == version.tags["as_of"]
+    assert f"released of version {evaluated['version']}" in version.description
     assert registry.by_alias(CHALLENGER).version == version.version
     assert found["parity"]["overlap"] >= settings.gate.parity_overlap
+    assert not unfilled("train.refit", found)
     assert refit.run(settings, context)["version"] == found["version"]
     assert read_note(lake.workdir("train", "manual"))["refit_version"] == found["version"]
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from aisle import lake
 from aisle.errors import BadModel
 from engine.state import from_frame
 from engine.towers import user_vectors
@@ -19,6 +23,20 @@ from training.two_tower import TwoTower, exported, restore, seeded, tf
 from training.vocabulary import Pairs, Vocabulary, item_inputs, pairs, queries
 
 MIDNIGHT = datetime(2011, 6, 1, tzinfo=UTC)
+
+
+def test_tensorflow_comes_in_without_its_notices_and_other_words_come_through() -> None:
+    told = "import os\nfrom training.tensorflow_import import without_notices\nwith without_notices():\n"
+    told += "    os.write(2, b'I0000 port.cc] oneDNN custom operations are on. You may see\\nmind this\\n')\n"
+    asked = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", f"{told}import training.two_tower"],
+        cwd=lake.project_root(),
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert asked.stderr == "mind this\n"
 
 
 @pytest.fixture(scope="module")
