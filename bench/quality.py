@@ -29,12 +29,11 @@ def main() -> None:
     days, length = settings.training.test_days, settings.features.history_length
     test_at = END - timedelta(days=days)
     valid_at = test_at - timedelta(days=settings.training.validation_days)
-    validation, test = (
-        window(lines, valid_at, (test_at - valid_at).days, length),
-        window(lines, test_at, days, length),
-    )
+    span = settings.training.validation_days
+    before, validation = (window(lines, valid_at - timedelta(days=n), span, length) for n in (span, 0))
+    test = window(lines, test_at, days, length)
     read = time.monotonic()
-    values = compare(validation, test, Recipe.of(settings), settings.training.blend_users)
+    values = compare(before, validation, test, Recipe.of(settings), settings.training.blend_users)
     asked = (settings.gate.bootstrap_samples, settings.gate.confidence, settings.training.seed)
     means, differences = summarise(values, *asked), gains(values, *asked)
     print(as_text(means, differences))

@@ -1,4 +1,4 @@
-"""The recommender: sources, their blend, and answers with reasons.
+"""The recommender: sources, their blend, the ranker over their candidates, and answers with reasons.
 
 A fitted recommender is immutable and holds no row of a user (docs/adr/0004): who asks brings a `UserState`.
 It may be read from many threads.
@@ -19,6 +19,8 @@ from engine import bundle, explain
 from engine.blend import Weights, combine, normalise
 from engine.interactions import Catalogue, Events
 from engine.metrics import top_k
+from engine.ranker import Ranker
+from engine.ranking import Candidates, candidates
 from engine.recipe import Recipe
 from engine.sources import FROM_HISTORIES
 from engine.sources.base import Source
@@ -27,6 +29,7 @@ from engine.sources.popularity import Popularity
 from engine.sources.two_tower import TwoTower
 from engine.state import UserState, from_frame
 from engine.towers import TowerExport
+from engine.trends import Trends
 
 CELLS = 2_000_000  # of a (users, items) array that is held at once: 8 MB each
 POPULAR = Weights(again={"popularity": 1.0}, new={"popularity": 1.0})  # for who has no history
@@ -41,13 +44,31 @@ class Recommended:
     reason: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Scored:
+    """scores: (n_users, n_items) float32. normalised: the sources' own. candidates: what the ranker ordered, where there is one."""
+
+    scores: np.ndarray
+    normalised: dict[str, np.ndarray]
+    candidates: Candidates | None = None
+
+
 class Recommender:
     """See `fit` and `load`; the constructor takes fitted parts."""
 
-    def __init__(self, recipe: Recipe, catalogue: Catalogue, sources: dict[str, Source]):
+    def __init__(
+        self,
+        recipe: Recipe,
+        catalogue: Catalogue,
+        sources: dict[str, Source],
+        trends: Trends,
+        ranker: Ranker | None = None,
+    ):
         self.recipe = recipe
         self.catalogue = catalogue
         self.sources = sources
+        self.trends = trends
+        self.ranker = ranker
 
     @classmethod
     def fit(
@@ -57,8 +78,9 @@ class Recommender:
         cut: datetime,
         recipe: Recipe,
         tower: TowerExport | None = None,
+        ranker: Ranker | None = None,
     ) -> Recommender:
-        """Fits every source of the recipe to what was known before `cut`.
+        """Fits every source of the recipe to what was known before `cut`. The ranker is taken as it is: None ranks by the blend.
 
         items: item_id, title, categories, brand, price, n_buyers, n_buyers_30d, deleted; histories: user_id,
         country, item_ids, event_types, event_times (epoch s), quantities, newest first. Raises ValueError
@@ -76,11 +98,16 @@ class Recommender:
         }
         if tower is not None:
             sources[TwoTower.name] = TwoTower.fit(tower, catalogue)
-        return cls(recipe.model_copy(update={"cut": cut}), catalogue, sources)
+        return cls(recipe.model_copy(update={"cut": cut}), catalogue, sources, Trends.fit(events), ranker)
 
     def with_weights(self, weights: Weights) -> Recommender:
-        """The same sources under another blend."""
-        return Recommender(self.recipe.model_copy(update={"weights": weights}), self.catalogue, self.sources)
+        """The same sources under another blend, without the ranker."""
+        recipe = self.recipe.model_copy(update={"weights": weights})
+        return Recommender(recipe, self.catalogue, self.sources, self.trends)
+
+    def with_ranker(self, ranker: Ranker | None) -> Recommender:
+        """The same sources and blend, their candidates ordered by another ranker, or by none."""
+        return Recommender(self.recipe, self.catalogue, self.sources, self.trends, ranker)
 
     # -- scores
 
@@ -88,15 +115,40 @@ class Recommender:
         return Events.of(states, self.catalogue.index, now, self.recipe.event_weights)
 
     def scores(self, states: Sequence[UserState], now: datetime) -> np.ndarray:
-        """(n_users, n_items) float32, blended; columns as `catalogue.item_ids`."""
-        return self._blend(self.events(states, now))[0]
+        """(n_users, n_items) float32, as the answers are ordered; columns as `catalogue.item_ids`."""
+        return self._scored(self.events(states, now)).scores
 
     def source_scores(self, events: Events) -> dict[str, np.ndarray]:
         """Each source's scores, before the blend and before normalisation."""
         return {name: source.scores(events) for name, source in self.sources.items()}
 
+    def _scored(self, events: Events) -> Scored:
+        """Candidates by the ranker, and all others below them by the blend."""
+        scores, normalised = self._blend(events)
+        if self.ranker is None:
+            return Scored(scores, normalised)
+        found = self.candidates(events, normalised)
+        kept = np.isfinite(scores[found.user, found.item])  # what is not finite must not be shown
+        user, item, ranked = found.user[kept], found.item[kept], self.ranker.scores(found)[kept]
+        least = np.full(events.n_users, np.inf, np.float32)
+        np.minimum.at(least, user, ranked)
+        some = np.isfinite(least)
+        finite = np.where(np.isfinite(scores[some]), scores[some], -np.inf)
+        scores[some] -= (finite.max(axis=1, initial=-1e9) - least[some] + 1.0)[:, None]
+        scores[user, item] = ranked
+        return Scored(scores, normalised, found)
+
+    def candidates(self, events: Events, normalised: dict[str, np.ndarray]) -> Candidates:
+        """What the ranker orders, with the features that it reads; without one, those that one would be fitted to."""
+        sources = self.ranker.sources if self.ranker else tuple(self.sources)
+        return candidates(events, normalised, self.trends, self.catalogue, sources)
+
+    def normalised_scores(self, events: Events) -> dict[str, np.ndarray]:
+        """Each source's scores, comparable per user: what the blend weighs and the ranker reads."""
+        return {name: normalise(scores) for name, scores in self.source_scores(events).items()}
+
     def _blend(self, events: Events) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        normalised = {name: normalise(scores) for name, scores in self.source_scores(events).items()}
+        normalised = self.normalised_scores(events)
         blended = combine(normalised, events.owned(), self.recipe.weights)
         empty = np.bincount(events.user, minlength=events.n_users) == 0
         blended[empty] = normalised[Popularity.name][empty]
@@ -111,22 +163,38 @@ class Recommender:
         popular.
         """
         events = self.events([state], now)
-        blended, normalised = self._blend(events)
+        scored = self._scored(events)
         hidden = [self.catalogue.index[item] for item in exclude if item in self.catalogue.index]
-        blended[0, hidden] = -np.inf
-        listed = top_k(blended, k)[0]
+        scored.scores[0, hidden] = -np.inf
+        listed = top_k(scored.scores, k)[0]
         listed = listed[listed >= 0]
         if not len(listed):
             return self.popular(state.country, k, exclude)
-        weights = self.recipe.weights if len(events.item) else POPULAR
+        parts = self._parts(events, scored, listed)
         return [
             Recommended(
                 self.catalogue.item_ids[item],
-                float(blended[0, item]),
-                explain.reason(self.sources, normalised, weights, events, int(item), self.catalogue),
+                float(scored.scores[0, item]),
+                explain.reason(self.sources, parts[item], events, int(item), self.catalogue),
             )
             for item in listed
         ]
+
+    def _parts(self, events: Events, scored: Scored, listed: np.ndarray) -> dict[int, dict[str, float]]:
+        """What adds up to each listed item's score, by item; 'below' is what keeps an item under the ranked ones."""
+        weights = self.recipe.weights if len(events.item) else POPULAR
+        found: dict[int, dict[str, float]] = {}
+        if self.ranker and scored.candidates:
+            among = scored.candidates
+            rows = np.flatnonzero(np.isin(among.item, listed))
+            if len(rows):
+                split = self.ranker.parts(among.features[rows])
+                found = dict(zip(among.item[rows].tolist(), split, strict=True))
+        for item in {int(each) for each in listed} - set(found):
+            parts = explain.blend_parts(weights, scored.normalised, events, item)
+            below = float(scored.scores[0, item]) - sum(parts.values())
+            found[item] = {**parts, "below": below} if abs(below) > 1e-3 else parts
+        return found
 
     def batch(
         self, states: Sequence[UserState], k: int, now: datetime, new_only: bool = False
@@ -150,10 +218,10 @@ class Recommender:
         size = max(1, CELLS // len(self.catalogue))
         for start in range(0, len(states), size):
             events = self.events(states[start : start + size], now)
-            blended = self._blend(events)[0]
+            scored = self._scored(events).scores
             if new_only:
-                blended[events.owned().nonzero()] = -np.inf
-            yield blended
+                scored[events.owned().nonzero()] = -np.inf
+            yield scored
 
     def similar(self, item_id: str, k: int) -> list[Recommended]:
         """What is bought by the same people, then what is popular. Raises KeyError for an unknown item."""
@@ -202,8 +270,11 @@ class Recommender:
     def faults(self) -> list[str]:
         """Arrays with values that are not finite, each with how many: such a model must not be released."""
         found = []
-        for name, source in self.sources.items():
-            for key, array in source.arrays().items():
+        stored = {name: source.arrays() for name, source in self.sources.items()} | {
+            "trends": self.trends.arrays()
+        }
+        for name, arrays in stored.items():
+            for key, array in arrays.items():
                 if array.dtype.kind == "f" and not np.isfinite(array).all():
                     found.append(
                         f"{name}.{key}: {np.count_nonzero(~np.isfinite(array))} values are not finite"
@@ -217,6 +288,9 @@ class Recommender:
             "items.parquet": bundle.pack_frame(self.catalogue.frame),
         }
         files |= {f"{name}.npz": bundle.pack_arrays(source.arrays()) for name, source in self.sources.items()}
+        files["trends.npz"] = bundle.pack_arrays(self.trends.arrays())
+        if self.ranker:
+            files["ranker.txt"] = self.ranker.text.encode()
         bundle.write(Path(folder), files)
 
     @classmethod
@@ -232,7 +306,12 @@ class Recommender:
             if name in recipe.sources or f"{name}.npz" in files:
                 with bundle.rejecting(folder, f"{name}.npz"):
                     sources[name] = kind.from_arrays(bundle.unpack_arrays(files[f"{name}.npz"]))
-        return cls(recipe, catalogue, sources)
+        with bundle.rejecting(folder, "trends.npz"):
+            trends = Trends(**bundle.unpack_arrays(files["trends.npz"]))
+        ranker = Ranker(files["ranker.txt"].decode()) if "ranker.txt" in files else None
+        if ranker:
+            ranker.names  # noqa: B018 - parsed now, so that no request waits for it
+        return cls(recipe, catalogue, sources, trends, ranker)
 
 
 def _whole(settings: dict[str, float]) -> dict[str, float | int]:

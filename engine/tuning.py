@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from engine.blend import choose_weights, normalise
+from engine.blend import choose_weights
 from engine.interactions import Catalogue
 from engine.recipe import Recipe
 from engine.recommender import Recommender
@@ -41,7 +41,7 @@ def choose(
             f"nobody with a history before {cut.isoformat()} bought a known item after it: no blend to choose"
         )
     events = fitted.events(states, cut)
-    normalised = {name: normalise(scores) for name, scores in fitted.source_scores(events).items()}
+    normalised = fitted.normalised_scores(events)
     fitted = fitted.with_weights(choose_weights(normalised, events.owned(), wanted, k))
     return fitted.recipe.model_copy(update={"cut": None}), fitted
 

@@ -46,10 +46,10 @@ def points(first_event: datetime, as_of: datetime, daily_days: int, cuts: Iterab
     return sorted(point for point in weekly | daily | anchors if first_event < point <= as_of)
 
 
-def cuts(settings: Settings) -> tuple[int, int]:
-    """Days before `as_of` at which the test window and the validation window begin."""
-    test = settings.training.test_days
-    return test, test + settings.training.validation_days
+def cuts(settings: Settings) -> tuple[int, ...]:
+    """Days before `as_of` at which the windows begin: the test's, validation's, and the ranker's before it."""
+    test, validation = settings.training.test_days, settings.training.validation_days
+    return test, test + validation, test + 2 * validation
 
 
 @dataclass(frozen=True)

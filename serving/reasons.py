@@ -24,6 +24,8 @@ def words(evidence: dict[str, Any]) -> str:
     """
     if "times" in evidence:
         return _again(int(evidence["times"]), evidence.get("days_ago"))
+    if evidence.get("item_id") and evidence.get("alike"):
+        return f"Like {evidence.get('title') or evidence['item_id']}, which you bought"
     if evidence.get("item_id"):
         return f"Customers who bought {evidence.get('title') or evidence['item_id']} bought it too"
     if evidence.get("popular_in"):

@@ -1,20 +1,21 @@
 """The training set (step `train.dataset`): features through Feast as they were known, labels from silver.
 
-Writes `dataset/` into the run's folder. Three cuts: the gated model is trained up to T, its blend and its number of epochs
-are chosen on [V, T), the gate reads [T, A), and what is released is refitted up to A = `as_of`.
+Writes `dataset/` into the run's folder. Four cuts: the gated model is trained up to T, its blend and ranker are chosen on
+[V, T), the ranker and the number of epochs learn from [R, V), the gate reads [T, A), and what is released is refitted up to
+A = `as_of`. A shop too young for R goes without a ranker.
 
 - examples.parquet: one row per user and purchase day: user_id, event_timestamp (that midnight, UTC), label_items
   list<string>, split 'train' | 'validation' | 'test', and the features of `retrieval_v1` as of event_timestamp
-- histories_{V,T,A}.parquet: `retrieval_v1` of every user with an event before the cut
-- items_{V,T,A}.parquet: `item_v1` of every item with an event before the cut
-- truth_{validation,test}.parquet: distinct (user_id, item_id) bought in [V, T) and [T, A)
+- histories_{R,V,T,A}.parquet: `retrieval_v1` of every user with an event before the cut
+- items_{R,V,T,A}.parquet: `item_v1` of every item with an event before the cut
+- truth_{ranker,validation,test}.parquet: distinct (user_id, item_id) bought in [R, V), [V, T) and [T, A)
 - versions.json: the Delta version of each table read, and the cuts; written last, so that it says the rest is whole
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,20 +36,27 @@ READ = ("silver.interactions", "gold.user_stats", "gold.user_history", "gold.ite
 
 @dataclass(frozen=True)
 class Cuts:
-    """V < T < A, midnights UTC, each exclusive."""
+    """R < V < T < A, midnights UTC, each exclusive. R: None where the purchases do not reach back to it."""
 
     V: datetime
     T: datetime
     A: datetime
+    R: datetime | None = None
 
     @classmethod
     def of(cls, as_of: datetime, settings: Settings) -> Cuts:
         end = clock.midnight_after(as_of)
         test = end - timedelta(days=settings.training.test_days)
-        return cls(test - timedelta(days=settings.training.validation_days), test, end)
+        window = timedelta(days=settings.training.validation_days)
+        return cls(test - window, test, end, test - 2 * window)
 
     def items(self) -> list[tuple[str, datetime]]:
-        return [("V", self.V), ("T", self.T), ("A", self.A)]
+        named = [("V", self.V), ("T", self.T), ("A", self.A)]
+        return [("R", self.R), *named] if self.R else named
+
+    def within(self, oldest: datetime) -> Cuts:
+        """Without R where less than MIN_DAYS of purchases lie before it."""
+        return self if self.R and (self.R - oldest).days >= MIN_DAYS else replace(self, R=None)
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Dataset:
         if not note.exists():
             raise NotThere(f"no finished training set in {folder}: run train.dataset of the same run first")
         said = json.loads(note.read_text())
-        cuts = Cuts(*(clock.parse(said[name]) for name in ("V", "T", "as_of")))
+        cuts = Cuts(*(clock.parse(said[name]) for name in ("V", "T", "as_of", "R") if name in said))
         return cls(folder, cuts, {name: said[name] for name in said if "." in name})
 
     def frame(self, name: str) -> pd.DataFrame:
@@ -75,18 +83,31 @@ class Dataset:
 
 def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     """Idempotent: a finished folder over the same Delta versions and cuts is used as it is."""
+    version = lake.version("silver.interactions")
     cuts = Cuts.of(clock.settled(context.as_of), settings)
+    cuts = cuts.within(first_purchase(version) or cuts.A)
     folder = lake.workdir("train", context.run_id) / "dataset"
     stamp = {**{name: lake.version(name) for name in READ}, **_said(cuts)}
     note = folder / "versions.json"
     if not (note.exists() and json.loads(note.read_text()) == stamp):
         note.unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
-        for name, frame in build(settings, cuts, stamp["silver.interactions"]).items():
+        for name, frame in build(settings, cuts, version).items():
             frame.to_parquet(folder / f"{name}.parquet", index=False)
         note.write_text(json.dumps(stamp))
     found = Dataset.load(folder)
     return {"dataset": str(folder), **_said(cuts), "versions": found.versions, **_counts(found)}
+
+
+def first_purchase(version: int) -> datetime | None:
+    """When something was first bought; None where nothing was. `version`: of silver.interactions."""
+    import pyarrow.compute as pc
+
+    if version < 0:
+        return None
+    bought: list[tuple[str, str, object]] = [("event_type", "=", "purchase")]
+    found = lake.read("silver.interactions", columns=["event_time"], filters=bought, at_version=version)
+    return pc.min(found["event_time"]).as_py()
 
 
 def build(settings: Settings, cuts: Cuts, version: int) -> dict[str, pd.DataFrame]:
@@ -112,6 +133,8 @@ def build(settings: Settings, cuts: Cuts, version: int) -> dict[str, pd.DataFram
             columns="event_timestamp"
         )
         frames[f"items_{name}"] = items[items["event_timestamp"].eq(cut)].drop(columns="event_timestamp")
+    if cuts.R:
+        frames["truth_ranker"] = truth(bought, cuts.R, cuts.V)
     return frames | {
         "truth_validation": truth(bought, cuts.V, cuts.T),
         "truth_test": truth(bought, cuts.T, cuts.A),
@@ -182,7 +205,8 @@ def _features(settings: Settings, rows: pd.DataFrame, key: str, service: str) ->
 
 
 def _said(cuts: Cuts) -> dict[str, str]:
-    return {"as_of": cuts.A.isoformat(), "T": cuts.T.isoformat(), "V": cuts.V.isoformat()}
+    named = {"as_of": cuts.A, "T": cuts.T, "V": cuts.V} | ({"R": cuts.R} if cuts.R else {})
+    return {name: moment.isoformat() for name, moment in named.items()}
 
 
 def _counts(found: Dataset) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Trains and registers the gated version (step `train.fit`).
 
-The two-tower learns up to V and is stopped by validation, the sources are fitted at V, validation chooses the blend: that is the
-recipe. The recommender is then fitted at T with that recipe, saw nothing of [T, A), and is what the gate judges.
+The sources are fitted at V, validation chooses their blend and whether a ranker orders their candidates: that is the recipe.
+The recommender is then fitted at T with that recipe, saw nothing of [T, A), and is what the gate judges.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from aisle.stages import StepContext
 from engine import tuning
 from engine.recipe import Recipe
 from engine.recommender import Recommender
-from training import plots, reference, towers
+from training import plots, ranking, reference, towers
 from training.dataset import Dataset
 from training.run_note import NAME, read_note, write_note
 from training.towers import Tower
@@ -43,14 +43,14 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     }
     if (folder / NAME).exists() and (known := read_note(folder)).get("made_from") == made_from:
         return known["fit"]
-    first, tower = towers.fit(dataset, settings.training, progress=_say)
-    towers.write_weights(tower, folder / WEIGHTS)
-    recipe = chosen(dataset, settings, first)
+    learnt = towers.fit(dataset, settings.training, progress=_say)
+    towers.write_weights(learnt["T"], folder / WEIGHTS)
+    recipe, choice = chosen(dataset, settings, learnt)
     recommender = Recommender.fit(
-        dataset.frame("items_T"), dataset.frame("histories_T"), dataset.cuts.T, recipe, tower.export
+        *_known(dataset, "T"), dataset.cuts.T, recipe, learnt["T"].export, choice.ranker
     )
     require_sound(recommender)
-    result = _track(settings, context, dataset, (first, tower), recommender)
+    result = _track(settings, context, dataset, learnt, recommender, choice)
     write_note(
         folder,
         {"run_id": result["mlflow_run"], "version": result["version"], "made_from": made_from, "fit": result},
@@ -66,21 +66,43 @@ def seeded(settings: Settings, context: StepContext) -> Settings:
     return settings.model_copy(update={"training": settings.training.model_copy(update={"seed": int(seed)})})
 
 
-def chosen(dataset: Dataset, settings: Settings, tower: Tower) -> Recipe:
-    """The recipe whose blend serves validation's users best. `tower`: as learnt up to V."""
+def chosen(
+    dataset: Dataset, settings: Settings, learnt: Mapping[str, Tower]
+) -> tuple[Recipe, ranking.Choice]:
+    """The recipe whose blend serves validation's users best, and the ranker if it serves them better still."""
+    training, (items, histories) = settings.training, _known(dataset, "V")
+    truth = dataset.frame("truth_validation")
     try:
-        recipe, _ = tuning.choose(
-            dataset.frame("items_V"),
-            dataset.frame("histories_V"),
-            dataset.frame("truth_validation"),
+        recipe, at_V = tuning.choose(
+            items,
+            histories,
+            truth,
             dataset.cuts.V,
             Recipe.of(settings),
-            tower.export,
-            max_users=settings.training.blend_users,
+            learnt["V"].export,
+            max_users=training.blend_users,
         )
     except ValueError as error:
         raise TooLittleData(f"{error}; import more days, or lower training.validation_days") from None
-    return recipe
+    if dataset.cuts.R is None:
+        _say("no ranker: the purchases do not reach back far enough for a window before validation")
+        return recipe, ranking.Choice(None, {})
+    items_R, histories_R = _known(dataset, "R")
+    at_R = Recommender.fit(items_R, histories_R, dataset.cuts.R, recipe, learnt["R"].export)
+    choice = ranking.choose(
+        (at_R, histories_R, dataset.frame("truth_ranker")),
+        (at_V, histories, truth),
+        training.blend_users,
+        training.seed,
+    )
+    for name, value in choice.figures.items():
+        _say(f"{name} {value:.4f}")
+    return recipe, choice
+
+
+def _known(dataset: Dataset, cut: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Items and histories as of a cut."""
+    return dataset.frame(f"items_{cut}"), dataset.frame(f"histories_{cut}")
 
 
 def require_sound(recommender: Recommender) -> None:
@@ -96,13 +118,14 @@ def _track(
     settings: Settings,
     context: StepContext,
     dataset: Dataset,
-    learnt: tuple[Tower, Tower],
+    learnt: Mapping[str, Tower],
     recommender: Recommender,
+    choice: ranking.Choice,
 ) -> dict[str, Any]:
     from training import tracking
     from training.tracking import Tracking
 
-    first, cuts, versions = learnt[0], dataset.cuts, dataset.versions
+    first, cuts, versions = next(iter(learnt.values())), dataset.cuts, dataset.versions
     shared = {"airflow_run_id": context.run_id, "commit": tracking.commit(), "as_of": tracking.iso(cuts.A)}
     name = f"recommender as of {cuts.A:%Y-%m-%d}"
     opened = Tracking.begin(settings, name, {**shared, "decision": "pending"})
@@ -112,9 +135,12 @@ def _track(
             [{name: value for name, value in row.items() if name != "epoch"} for row in first.learned.epochs],
             params=_params(settings, dataset, recommender.recipe, first.learned.kept),
         )
+        opened.figures([choice.figures])
         opened.inputs(versions)
         with tempfile.TemporaryDirectory() as scratch:
-            _artifacts(Path(scratch), dataset, learnt, recommender.recipe, weights)
+            _artifacts(Path(scratch), dataset, (first, learnt["T"]), recommender.recipe, weights)
+            if choice.ranker:
+                plots.importance(choice.ranker.importance(), Path(scratch) / "plots" / "ranker.png")
             opened.files(Path(scratch))
         tags = {
             **{name: shared[name] for name in ("commit", "as_of")},
@@ -138,6 +164,10 @@ def _track(
         "epochs": len(first.learned.epochs),
         "validation": {name: round(float(value), 4) for name, value in best.items()},
         "weights": weights,
+        "ranker": {
+            "used": choice.ranker is not None,
+            **{name: round(value, 4) for name, value in choice.figures.items()},
+        },
     }
 
 

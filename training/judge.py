@@ -1,4 +1,4 @@
-"""Validation while a tower learns: a seeded sample of the buyers of [V, T), ranked over the whole catalogue at V."""
+"""Validation while a tower learns: a seeded sample of the buyers of the window after a cut, the whole catalogue ranked."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ class Judge:
     had: np.ndarray
 
     @classmethod
-    def of(cls, dataset: Dataset, settings: Training) -> Judge:
-        bought = dataset.frame("truth_validation")
-        known = dataset.frame("histories_V")
+    def of(cls, dataset: Dataset, settings: Training, cut: str = "V") -> Judge:
+        """The buyers after the cut named `cut`: "R" | "V"."""
+        bought = dataset.frame({"R": "truth_ranker", "V": "truth_validation"}[cut])
+        known = dataset.frame(f"histories_{cut}")
         known = known[known["user_id"].isin(set(bought["user_id"]))]
         users = known.sample(min(settings.blend_users, len(known)), random_state=settings.seed)
         users = users.sort_values("user_id").reset_index(drop=True)
-        catalogue, states = Catalogue.of(dataset.frame("items_V")), from_frame(users)
+        catalogue, states = Catalogue.of(dataset.frame(f"items_{cut}")), from_frame(users)
         truth = truth_matrix(bought, states, catalogue)
         past = (
             users[["user_id", "item_ids"]]

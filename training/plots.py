@@ -49,6 +49,14 @@ def blend(weights: Mapping[str, Mapping[str, float]], path: Path) -> None:
     _save(figure, path)
 
 
+def importance(gains: Mapping[str, float], path: Path, shown: int = 20) -> None:
+    """What the ranker looks at: share of the gain of each feature, the largest first."""
+    found = pd.Series(dict(gains)).sort_values(ascending=False).head(shown)[::-1]
+    figure, axis = plt.subplots(figsize=(7, 5))
+    found.plot.barh(ax=axis, title="ranker: share of the gain by feature")
+    _save(figure, path)
+
+
 def comparison(means: pd.DataFrame, path: Path) -> None:
     """`means`: version, column, metric, value. NDCG@10 of every version on both columns, over the held-out days."""
     wide = means[means["metric"].eq("ndcg@10")].pivot(index="version", columns="column", values="value")

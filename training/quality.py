@@ -14,16 +14,17 @@ from datetime import datetime, timedelta
 import pandas as pd
 
 from aisle import clock, features, lake
-from aisle.errors import BundleRejected, TooLittleData
+from aisle.errors import NotThere, TooLittleData
 from aisle.settings import Settings
 from engine import intervals
 from engine.evaluation import COLUMNS, LIST_WIDE, PER_USER, HeldOut, baseline, evaluate
 from engine.recipe import Recipe
 from engine.recommender import Recommender
-from engine.towers import TowerExport
 from engine.tuning import choose
+from training import ranking
 
 OURS = "aisle"
+BLEND = "aisle without ranker"
 BASELINES = {
     "popularity": "popularity",
     "personal_frequency": "personal",
@@ -44,19 +45,30 @@ class Window:
 
 
 def compare(
-    validation: Window, test: Window, recipe: Recipe, max_users: int, tower: TowerExport | None = None
+    before: Window | None, validation: Window, test: Window, recipe: Recipe, max_users: int
 ) -> pd.DataFrame:
     """Per-user values: version, column, slice, user_id, metric, value.
 
-    The blend is chosen on `validation`, without the tower, which may have seen those days; fitted and judged
-    at `test`.
+    The blend is chosen on `validation`, the ranker on `before` and `validation`; fitted and judged at `test`. Without a
+    two-tower: one that saw nothing of these days would have to be trained for each window, which is what `train` does.
     """
-    chosen, _ = choose(
+    chosen, at_validation = choose(
         validation.items, validation.histories, validation.truth, validation.at, recipe, max_users=max_users
     )
-    ours = Recommender.fit(test.items, test.histories, test.at, chosen, tower)
+    ranker = None
+    if before is not None:
+        earlier = Recommender.fit(before.items, before.histories, before.at, chosen)
+        ranker = ranking.choose(
+            (earlier, before.histories, before.truth),
+            (at_validation, validation.histories, validation.truth),
+            max_users,
+            recipe.seed,
+        ).ranker
+    ours = Recommender.fit(test.items, test.histories, test.at, chosen, ranker=ranker)
     held = HeldOut.of(ours, test.histories, test.truth, test.at)
     models = {name: baseline(ours, source) for name, source in BASELINES.items() if source in ours.sources}
+    if ranker:
+        models = {BLEND: ours.with_ranker(None), **models}
     return pd.concat(
         [
             evaluate(held, held.lists(model)).assign(version=name)
@@ -97,11 +109,10 @@ def table(settings: Settings, as_of: datetime | None = None, as_json: bool = Fal
         f"reading histories before {valid_at:%Y-%m-%d} and {test_at:%Y-%m-%d} …", file=sys.stderr, flush=True
     )
     validation, test = read_window(valid_at, test_at), read_window(test_at, end)
-    print("fitting, choosing the blend, ranking the whole catalogue …", file=sys.stderr, flush=True)
+    before = read_ranker_window(valid_at - timedelta(days=settings.training.validation_days), valid_at)
+    print("fitting, choosing blend and ranker, ranking the whole catalogue …", file=sys.stderr, flush=True)
     try:
-        values = compare(
-            validation, test, Recipe.of(settings), settings.training.blend_users, released_tower(test_at)
-        )
+        values = compare(before, validation, test, Recipe.of(settings), settings.training.blend_users)
     except ValueError as error:
         raise TooLittleData(f"no quality table for {test_at:%Y-%m-%d} to {end:%Y-%m-%d}: {error}") from None
     gate = settings.gate
@@ -138,18 +149,13 @@ def read_window(at: datetime, until: datetime) -> Window:
     )
 
 
-def released_tower(cut: datetime) -> TowerExport | None:
-    """The released model's tower, where it saw nothing from `cut` on; a later one would know the answers."""
-    pointer = lake.home() / "releases" / "current.json"
-    if not pointer.exists():
-        return None
+def read_ranker_window(at: datetime, until: datetime) -> Window | None:
+    """The window that a ranker learns from; None where the shop is too young for one."""
     try:
-        released = Recommender.load(json.loads(pointer.read_text())["path"])
-    except BundleRejected as error:
-        print(f"without the released two-tower: {error}", file=sys.stderr)
+        return read_window(at, until)
+    except (NotThere, TooLittleData) as why:
+        print(f"without a ranker, which learns from the days before {until:%Y-%m-%d}: {why}", file=sys.stderr)
         return None
-    source = released.sources.get("two_tower")
-    return source.export if source and released.recipe.cut and released.recipe.cut <= cut else None
 
 
 def as_text(means: pd.DataFrame, differences: pd.DataFrame) -> str:

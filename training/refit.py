@@ -59,11 +59,16 @@ def not_passed(context: StepContext, tags: dict[str, str]) -> str:
 
 
 def refitted(settings: Settings, dataset: Dataset, gated: Recommender, folder: Path) -> Recommender:
-    """The gated recipe, its blend as it is, over everything before A. Raises BadModel where it is not finite."""
+    """The gated recipe, its blend and ranker as they are, over everything before A. Raises BadModel where it is not finite."""
     weights = towers.read_weights(folder / WEIGHTS)
     tower = towers.continued(weights, dataset, dataset.cuts.T, "A", settings.training)
     refit = Recommender.fit(
-        dataset.frame("items_A"), dataset.frame("histories_A"), dataset.cuts.A, gated.recipe, tower.export
+        dataset.frame("items_A"),
+        dataset.frame("histories_A"),
+        dataset.cuts.A,
+        gated.recipe,
+        tower.export,
+        gated.ranker,
     )
     require_sound(refit)
     return refit

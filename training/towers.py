@@ -1,4 +1,4 @@
-"""The two-tower's life in a train run: learnt up to V, stopped by validation, continued up to T, and later up to A.
+"""The two-tower's life in a train run: learnt up to the first cut, stopped by the window after it, continued from cut to cut.
 
 Continuing on the newest days costs a tenth of training anew, and in a shop with seasons the newest days are worth most.
 """
@@ -37,20 +37,29 @@ class Tower:
     learned: Learned
 
 
-def fit(dataset: Dataset, settings: Training, progress: Callable[[str], None] = print) -> tuple[Tower, Tower]:
-    """The tower at V (epochs chosen on validation) and, continued on [V, T), at T. Deterministic in data and seed."""
+def fit(dataset: Dataset, settings: Training, progress: Callable[[str], None] = print) -> dict[str, Tower]:
+    """The tower at each cut up to T, by name, oldest first. Deterministic in data and seed.
+
+    It learns up to the first (R, else V), where the window after that chooses the epochs, and is continued on what each
+    next one adds: the tower of a cut has seen nothing from then on.
+    """
     examples, items = dataset.frame("examples"), dataset.frame("items_T")
     seeded(settings.seed)
     vocabulary = Vocabulary.of(items["item_id"], examples["country"])
     model = TwoTower(vocabulary, item_inputs(vocabulary, items), settings)
     cuts = dataset.cuts
-    judge = judging(Judge.of(dataset, settings), dataset, vocabulary, settings)
-    rate = settings.learning_rate
-    at_V = _learn(model, examples, None, cuts.V, epochs=settings.epochs, rate=rate, judge=judge)
-    for row in at_V.epochs:
-        progress(" ".join(f"{name} {value:.4g}" for name, value in row.items()))
-    first = Tower(exported(model, _ids(dataset.frame("items_V"))), saved(model), at_V)
-    return first, _continued(model, examples, (cuts.V, cuts.T), _ids(items))
+    (name, since), *later = [each for each in cuts.items() if each[0] != "A"]
+    judge = judging(Judge.of(dataset, settings, name), since, vocabulary, settings)
+    learned = _learn(
+        model, examples, None, since, epochs=settings.epochs, rate=settings.learning_rate, judge=judge
+    )
+    for row in learned.epochs:
+        progress(" ".join(f"{figure} {value:.4g}" for figure, value in row.items()))
+    found = {name: Tower(exported(model, _ids(dataset.frame(f"items_{name}"))), saved(model), learned)}
+    for name, until in later:
+        found[name] = _continued(model, examples, (since, until), _ids(dataset.frame(f"items_{name}")))
+        since = until
+    return found
 
 
 def continued(
@@ -113,10 +122,10 @@ def _learn(
 
 
 def judging(
-    judge: Judge, dataset: Dataset, vocabulary: Vocabulary, settings: Training
+    judge: Judge, moment: datetime, vocabulary: Vocabulary, settings: Training
 ) -> Callable[[TwoTower], Mapping[str, float]]:
     """`judge` for `learn`: what the judge's users are asked, looked up once."""
-    asked = queries(vocabulary, judge.users, dataset.cuts.V, settings)
+    asked = queries(vocabulary, judge.users, moment, settings)
     rows = vocabulary.item_rows(judge.item_ids)
     return lambda model: judge.figures(ranked(model, asked, rows))
 

@@ -38,6 +38,7 @@ NEEDED = (
     "pyarrow",
     "pydantic",
     "filelock",
+    "lightgbm",
 )  # by the logged code, pinned as they are here
 
 

@@ -91,7 +91,7 @@ class Muted(Recommender):
 
 
 def muted(recommender: Recommender, share: float) -> Recommender:
-    found = Muted(recommender.recipe, recommender.catalogue, recommender.sources)
+    found = Muted(recommender.recipe, recommender.catalogue, recommender.sources, recommender.trends)
     found.share = share
     return found
 
@@ -102,7 +102,6 @@ def with_arrays(
     """The same bundle but for some arrays of a source, written and read again: its manifest fits."""
     kind = type(recommender.sources[source])
     changed = kind.from_arrays({**recommender.sources[source].arrays(), **arrays})
-    Recommender(recommender.recipe, recommender.catalogue, {**recommender.sources, source: changed}).save(
-        folder
-    )
+    sources = {**recommender.sources, source: changed}
+    Recommender(recommender.recipe, recommender.catalogue, sources, recommender.trends).save(folder)
     return Recommender.load(folder)

@@ -87,7 +87,7 @@ def write_dataset(
     """Writes `folder`/dataset; returns it."""
     events = purchases(as_of, users)
     end = int(datetime.fromisoformat(as_of).replace(tzinfo=UTC).timestamp())
-    cuts = {"V": end - 2 * days * DAY, "T": end - days * DAY, "A": end}
+    cuts = {name: end - windows * days * DAY for windows, name in ((3, "R"), (2, "V"), (1, "T"), (0, "A"))}
     bought = events[events.event_type == "purchase"]
     into = folder / "dataset"
     into.mkdir(parents=True, exist_ok=True)
@@ -112,11 +112,11 @@ def write_dataset(
         )
         _histories(events, everyone).to_parquet(into / f"histories_{name}.parquet")
         _items(events, cut).to_parquet(into / f"items_{name}.parquet")
-    for name, since, until in (("validation", "V", "T"), ("test", "T", "A")):
+    for name, since, until in (("ranker", "R", "V"), ("validation", "V", "T"), ("test", "T", "A")):
         window = bought[(bought.seconds >= cuts[since]) & (bought.seconds < cuts[until])]
         window[["user_id", "item_id"]].drop_duplicates().to_parquet(into / f"truth_{name}.parquet")
     moments = {name: datetime.fromtimestamp(cut, UTC).isoformat() for name, cut in cuts.items()}
-    versions = {"silver.interactions": 1, "as_of": moments["A"], "T": moments["T"], "V": moments["V"]}
+    versions = {"silver.interactions": 1, "as_of": moments.pop("A"), **moments}
     (into / "versions.json").write_text(json.dumps(versions))
     return into
 

@@ -23,10 +23,17 @@ def bought(*rows: tuple[str, str, str]) -> pd.DataFrame:
 
 def test_cuts_are_midnights_apart_by_the_settings(cuts) -> None:
     assert [f"{moment:%Y-%m-%d %H}" for _, moment in cuts.items()] == [
+        "2011-09-17 00",
         "2011-10-15 00",
         "2011-11-12 00",
         "2011-12-10 00",
     ]
+
+
+def test_a_young_shop_goes_without_the_rankers_window(cuts) -> None:
+    assert cuts.within(datetime(2011, 8, 20, tzinfo=UTC)) == cuts
+    young = cuts.within(datetime(2011, 8, 21, tzinfo=UTC))
+    assert [name for name, _ in young.items()] == ["V", "T", "A"]
 
 
 def test_labels_are_distinct_items_of_a_day_and_know_their_window(cuts) -> None:

@@ -27,7 +27,23 @@ def window(at) -> quality.Window:
 
 @pytest.fixture(scope="module")
 def values() -> pd.DataFrame:
-    return quality.compare(window(CUT - timedelta(days=28)), window(CUT), Recipe(), 1500)
+    return quality.compare(None, window(CUT - timedelta(days=28)), window(CUT), Recipe(), 1500)
+
+
+def test_a_ranker_that_was_chosen_stands_beside_the_blend() -> None:
+    windows = [window(CUT - timedelta(days=days)) for days in (56, 28, 0)]
+    found = quality.compare(*windows, Recipe(), 1500)
+    versions = set(found["version"])
+    assert {quality.OURS, "ease"} <= versions
+    blend = quality.compare(None, *windows[1:], Recipe(), 1500)
+    ours = {name: rows.set_index("user_id") for name, rows in found[_whole(found)].groupby("version")}
+    without = blend[_whole(blend)].query("version == @quality.OURS").set_index("user_id")
+    same = ours[quality.BLEND if quality.BLEND in versions else quality.OURS]["value"]
+    assert same.to_dict() == without["value"].to_dict(), "the blend is the same with and without the ranker"
+
+
+def _whole(rows: pd.DataFrame) -> pd.Series:
+    return rows["slice"].eq("all") & rows["column"].eq("all") & rows["metric"].eq("ndcg@10")
 
 
 def test_every_model_is_judged_on_the_same_users(values: pd.DataFrame) -> None:

@@ -1,0 +1,93 @@
+"""What reads like what a user bought: the words of titles, brand and categories. It knows items that nobody bought yet."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from engine.interactions import Catalogue, Events
+from engine.sources.base import Arrays
+from engine.sources.neighbours import pack, product, strongest, unpack
+
+_WORD = re.compile(r"\w+")
+BLOCK = 1024  # rows of similarities that are held dense at once
+
+
+@dataclass(frozen=True)
+class Content:
+    """Cosine of TF-IDF vectors. Salton and Buckley, Term-weighting approaches in automatic text retrieval (1988).
+
+    similarity: (n_items, n_items) sparse float32, the largest of each row; zero diagonal, symmetric before the cut.
+    half_life_days: of the history that it is scored from.
+    """
+
+    similarity: sparse.csr_array
+    half_life_days: float
+    name = "content"
+
+    @classmethod
+    def fit(
+        cls, events: Events, catalogue: Catalogue, neighbours: int = 200, half_life_days: float = 60.0
+    ) -> Content:
+        """Memory: (BLOCK, n_items) float32 while fitting."""
+        vectors = tfidf([words(catalogue, row) for row in range(len(catalogue))])
+        parts = [
+            _largest((vectors[start : start + BLOCK] @ vectors.T).toarray(), start, neighbours)
+            for start in range(0, len(catalogue), BLOCK)
+        ]
+        return cls(sparse.csr_array(sparse.vstack(parts).T.tocsr()), half_life_days)
+
+    def scores(self, events: Events) -> np.ndarray:
+        return product(events.tastes(self.half_life_days), self.similarity, events)
+
+    def evidence(self, events: Events, item: int) -> dict | None:
+        found = strongest(self.similarity, events.tastes(self.half_life_days), item)
+        return found and {**found, "alike": True}
+
+    def arrays(self) -> Arrays:
+        return {**pack(self.similarity), "parameters": np.array([self.half_life_days])}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> Content:
+        return cls(unpack(arrays), float(arrays["parameters"][0]))
+
+
+def words(catalogue: Catalogue, row: int) -> list[str]:
+    """The words of an item's title, its brand and its categories, told apart by where they stand."""
+    title, brand = (str(catalogue.value(name, row) or "") for name in ("title", "brand"))
+    labels = [f"brand:{brand.lower()}"] if brand else []
+    labels += [f"category:{str(each).lower()}" for each in catalogue.value("categories", row) or []]
+    return [*_WORD.findall(title.lower()), *labels]
+
+
+def tfidf(documents: list[list[str]]) -> sparse.csr_array:
+    """(n_documents, n_words) float32 rows of unit length; words of one document only are left out.
+
+    weight = (1 + ln tf) (1 + ln((1 + n) / (1 + df))), as scikit-learn's sublinear_tf and smooth_idf.
+    """
+    df = Counter(word for each in documents for word in set(each))
+    column = {word: place for place, word in enumerate(sorted(word for word, n in df.items() if n > 1))}
+    idf = np.array([1 + np.log((1 + len(documents)) / (1 + df[word])) for word in column])
+    rows, columns, values = [], [], []
+    for row, each in enumerate(documents):
+        for word, tf in Counter(word for word in each if word in column).items():
+            rows.append(row)
+            columns.append(column[word])
+            values.append((1 + np.log(tf)) * idf[column[word]])
+    shape = (len(documents), max(len(column), 1))
+    found = sparse.coo_array((np.array(values, np.float32), (rows, columns)), shape=shape).tocsr()
+    length = np.sqrt(np.asarray(found.multiply(found).sum(axis=1)).ravel())
+    return sparse.csr_array(sparse.diags_array(1 / np.maximum(length, 1e-9)).astype(np.float32) @ found)
+
+
+def _largest(similarity: np.ndarray, start: int, n: int) -> sparse.csr_array:
+    """The `n` largest of each row of a block that begins at item `start`; an item is not like itself."""
+    similarity[np.arange(len(similarity)), start + np.arange(len(similarity))] = 0.0
+    if n < similarity.shape[1]:
+        least = np.partition(similarity, similarity.shape[1] - n, axis=1)[:, similarity.shape[1] - n]
+        similarity[similarity < np.maximum(least, 1e-12)[:, None]] = 0.0
+    return sparse.csr_array(similarity)

@@ -1,0 +1,104 @@
+"""The ranker is learnt from the past of each window alone, repeats itself, and is taken only where it serves better."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from engine.ranking import SCORE, names_of
+from engine.recipe import Recipe
+from engine.recommender import Recommender
+from engine.state import from_frame
+from tests.engine.shop import CUT, frames
+from training import ranking
+from training.ranking import Examples
+
+MONTH = timedelta(days=28)
+
+
+def window(cut, shop=frames):
+    """A recommender fitted at a cut, the histories as of it and what was bought after it."""
+    items, histories, truth = shop(cut)
+    return Recommender.fit(items, histories, cut, Recipe()), histories, truth
+
+
+@pytest.fixture(scope="module")
+def before():
+    return window(CUT - MONTH)
+
+
+@pytest.fixture(scope="module")
+def validation():
+    return window(CUT)
+
+
+@pytest.fixture(scope="module")
+def ranker(before):
+    return ranking.learn([Examples.of(*before, 100, 7)], 7)
+
+
+def test_examples_see_only_what_was_known_before_their_cut(before, validation) -> None:
+    """The same examples come out whatever happened after the cut; and a history that knows it is refused."""
+    fitted, histories, truth = before
+    found = Examples.of(fitted, histories, truth, 100, 7)
+    assert found.features.shape == (len(found.label), len(names_of(found.sources)))
+    assert found.groups.sum() == len(found.label)
+    changed = truth.assign(item_id=np.roll(truth["item_id"], 5))
+    other = Examples.of(fitted, histories, changed, 100, 7)
+    rows = {row.tobytes() for row in found.features}
+    assert {row.tobytes() for row in other.features} & rows, "features do not depend on what was bought later"
+    assert (found.label.sum(), other.label.sum()) > (0, 0)
+    with pytest.raises(ValueError, match="the cut is"):
+        Examples.of(fitted, validation[1], truth, 100, 7)
+
+
+def test_the_same_examples_and_seed_give_the_same_ranker(before, ranker) -> None:
+    assert ranking.learn([Examples.of(*before, 100, 7)], 7).text == ranker.text
+
+
+def test_too_few_examples_give_none(before) -> None:
+    fitted, histories, truth = before
+    assert ranking.learn([Examples.of(fitted, histories, truth, 2, 7)], 7) is None
+
+
+def test_the_shop_gets_whichever_serves_validation_better(before, validation) -> None:
+    choice = ranking.choose(before, validation, 100, 7)
+    blend, ranked = choice.figures["validation/blend/ndcg@10"], choice.figures["validation/ranker/ndcg@10"]
+    assert (choice.ranker is not None) == (ranked > blend)
+    hopeless = before[2].assign(item_id=np.random.default_rng(0).permutation(before[2]["item_id"]))
+    assert ranking.choose((*before[:2], hopeless), validation, 100, 7).ranker is None
+
+
+def test_a_ranked_answer_adds_up_and_survives_the_bundle(validation, ranker, tmp_path) -> None:
+    fitted, histories, _ = validation
+    ranked = fitted.with_ranker(ranker)
+    ranked.save(tmp_path / "bundle")
+    loaded = Recommender.load(tmp_path / "bundle")
+    states = from_frame(histories)
+    for state in states[:5]:
+        found = ranked.recommend(state, 12, CUT)
+        assert found == loaded.recommend(state, 12, CUT)
+        assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
+        for each in found:
+            assert sum(each.reason["parts"].values()) == pytest.approx(each.score, abs=1e-3)
+            assert each.reason["source"] in fitted.sources
+    ids, _ = ranked.batch(states, 12, CUT)
+    assert ids[0].tolist() == [each.item_id for each in ranked.recommend(states[0], 12, CUT)]
+
+
+def test_whoever_has_no_history_is_not_ranked(validation, ranker) -> None:
+    from engine.state import UserState
+
+    ranked = validation[0].with_ranker(ranker)
+    found = [each.item_id for each in ranked.recommend(UserState("x", "Germany"), 5, CUT)]
+    assert found == [each.item_id for each in ranked.popular("Germany", 5)]
+
+
+def test_the_ranker_says_what_it_looks_at(ranker) -> None:
+    shares = ranker.importance()
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert [name for name in shares if name.startswith(SCORE)] == [
+        f"{SCORE}{name}" for name in ranker.sources
+    ]
