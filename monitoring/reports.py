@@ -22,6 +22,7 @@ STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#1c2430}
 table{border-collapse:collapse;width:100%;margin:1rem 0}
 td,th{border-bottom:1px solid #dde2e8;padding:.35rem .6rem;text-align:left;vertical-align:top}
+.decisions td:not(:last-child){white-space:nowrap}
 .passed{color:#176b36}.failed,.refused{color:#a3161a;font-weight:600}.blocked{color:#8a5300;font-weight:600}
 .shown{color:#5b6675}code{font-size:.9em}svg{max-width:100%;height:auto}
 """
@@ -133,7 +134,7 @@ def _index(records: list[dict[str, Any]]) -> str:
     drift = sorted((folder() / "drift").glob("*.html"), reverse=True)
     parts = [
         "<h2>Decisions</h2>",
-        _table(header, rows) if rows else "<p>None yet.</p>",
+        f"<div class='decisions'>{_table(header, rows)}</div>" if rows else "<p>None yet.</p>",
         "<h2>Drift</h2>",
         _links(drift),
     ]
