@@ -70,34 +70,38 @@ def chosen(
     dataset: Dataset, settings: Settings, learnt: Mapping[str, Tower]
 ) -> tuple[Recipe, ranking.Choice]:
     """The recipe whose blend serves validation's users best, and the ranker if it serves them better still."""
-    training, (items, histories) = settings.training, _known(dataset, "V")
-    truth = dataset.frame("truth_validation")
     try:
-        recipe, at_V = tuning.choose(
-            items,
-            histories,
-            truth,
-            dataset.cuts.V,
-            Recipe.of(settings),
-            learnt["V"].export,
-            max_users=training.blend_users,
-        )
+        recipe, at_V = _blended(dataset, settings, learnt, "V", "truth_validation")
     except ValueError as error:
         raise TooLittleData(f"{error}; import more days, or lower training.validation_days") from None
     if dataset.cuts.R is None:
         _say("no ranker: the purchases do not reach back far enough for a window before validation")
         return recipe, ranking.Choice(None, {})
-    items_R, histories_R = _known(dataset, "R")
-    at_R = Recommender.fit(items_R, histories_R, dataset.cuts.R, recipe, learnt["R"].export)
-    choice = ranking.choose(
-        (at_R, histories_R, dataset.frame("truth_ranker")),
-        (at_V, histories, truth),
-        training.blend_users,
-        training.seed,
-    )
+    try:
+        _, at_R = _blended(dataset, settings, learnt, "R", "truth_ranker")
+    except ValueError as error:
+        _say(f"no ranker: {error}")
+        return recipe, ranking.Choice(None, {})
+    choice = ranking.choose(at_R, at_V, settings.training.blend_users, settings.training.seed)
     for name, value in choice.figures.items():
         _say(f"{name} {value:.4f}")
     return recipe, choice
+
+
+def _blended(
+    dataset: Dataset, settings: Settings, learnt: Mapping[str, Tower], cut: str, bought: str
+) -> tuple[Recipe, ranking.Window]:
+    """The recipe whose blend serves best after a cut, and the recommender fitted at it, histories and what was bought.
+
+    Raises ValueError where nobody with a history bought.
+    """
+    (items, histories), truth = _known(dataset, cut), dataset.frame(bought)
+    moment, export = getattr(dataset.cuts, cut), learnt[cut].export
+    users = settings.training.blend_users
+    recipe, fitted = tuning.choose(
+        items, histories, truth, moment, Recipe.of(settings), export, max_users=users
+    )
+    return recipe, (fitted, histories, truth)
 
 
 def _known(dataset: Dataset, cut: str) -> tuple[pd.DataFrame, pd.DataFrame]:

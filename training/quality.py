@@ -57,7 +57,9 @@ def compare(
     )
     ranker = None
     if before is not None:
-        earlier = Recommender.fit(before.items, before.histories, before.at, chosen)
+        _, earlier = choose(
+            before.items, before.histories, before.truth, before.at, recipe, max_users=max_users
+        )
         ranker = ranking.choose(
             (earlier, before.histories, before.truth),
             (at_validation, validation.histories, validation.truth),

@@ -1,7 +1,7 @@
 """Fits the ranker. Its examples for labels after a cut use sources fitted before that cut only (docs/adr/0006).
 
-The ranker learnt on the window before validation is set against the blend on validation's users; the shop gets whichever
-serves them better, and a ranker that won is learnt anew from both windows.
+On validation's users the ranker that was learnt on the window before is set against the blend that was chosen there: neither has
+seen them. The shop gets whichever serves them better, and a ranker that won is learnt anew from both windows.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
-from engine import metrics
+from engine.evaluation import HeldOut, evaluate
 from engine.ranker import Ranker
 from engine.ranking import names_of
 from engine.recommender import Recommender
@@ -25,7 +25,7 @@ from engine.tuning import truth_matrix
 # OpenMP's threads spin while they wait: on a core that others want too, that made training three times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-K = 10
+METRIC = "ndcg@10"
 TREES = 150
 # Shallow trees and few features a tree: the next window differs from the last, and what is learnt has to carry over.
 PARAMETERS: dict[str, Any] = {
@@ -34,6 +34,7 @@ PARAMETERS: dict[str, Any] = {
     "learning_rate": 0.08,
     "num_leaves": 15,
     "min_data_in_leaf": 300,
+    "lambda_l2": 100.0,
     "feature_fraction": 0.4,
     "bagging_fraction": 0.8,
     "bagging_freq": 1,
@@ -41,6 +42,9 @@ PARAMETERS: dict[str, Any] = {
     "force_row_wise": True,
     "verbose": -1,
 }
+Window = tuple[
+    Recommender, pd.DataFrame, pd.DataFrame
+]  # fitted at a cut, histories as of it, what was bought after it
 LEAST_ROWS = 1_000  # candidates with labels: fewer teach trees nothing, and LightGBM wants 300 in a leaf
 
 
@@ -58,9 +62,7 @@ class Examples:
         cls, fitted: Recommender, histories: pd.DataFrame, truth: pd.DataFrame, max_users: int, seed: int
     ) -> Examples:
         """`fitted`, `histories`: as of the cut; truth: user_id, item_id bought after it. A seeded sample of its buyers."""
-        cut = fitted.recipe.cut
-        if cut is None:
-            raise ValueError("examples need a recommender that was fitted at a cut")
+        cut = _cut(fitted)
         states = from_frame(_buyers(histories, truth, max_users, seed))
         newest = max((max(state.event_times, default=0) for state in states), default=0)
         if newest >= cut.timestamp():
@@ -109,36 +111,42 @@ class Choice:
     figures: dict[str, float]
 
 
-def choose(
-    before: tuple[Recommender, pd.DataFrame, pd.DataFrame],
-    validation: tuple[Recommender, pd.DataFrame, pd.DataFrame],
-    max_users: int,
-    seed: int,
-) -> Choice:
-    """`before`, `validation`: a recommender fitted at a cut, the histories as of it and what was bought after it."""
+def choose(before: Window, validation: Window, max_users: int, seed: int) -> Choice:
+    """Each recommender has the blend that was chosen on its own window."""
     first = Examples.of(*before, max_users, seed)
     ranker = learn([first], seed)
     if ranker is None:
         return Choice(None, {})
-    blend, ranked = (_ndcg(each, *validation[1:], max_users, seed) for each in _both(validation[0], ranker))
-    figures = {f"validation/blend/ndcg@{K}": blend, f"validation/ranker/ndcg@{K}": ranked}
-    if ranked <= blend:
+    rivals = {
+        "blend": validation[0].with_weights(before[0].recipe.weights),
+        "ranker": validation[0].with_ranker(ranker),
+    }
+    found = {name: _ndcg(rival, *validation[1:], max_users, seed) for name, rival in rivals.items()}
+    figures = {
+        f"validation/{name}/{column}/{METRIC}": value
+        for name, columns in found.items()
+        for column, value in columns.items()
+    }
+    # Both columns count alike: a ranker that only repeats is as little use as one that only surprises.
+    gains = [found["ranker"][column] / max(found["blend"][column], 1e-9) - 1 for column in found["blend"]]
+    if not gains or np.mean(gains) <= 0:
         return Choice(None, figures)
     return Choice(learn([first, Examples.of(*validation, max_users, seed)], seed), figures)
 
 
-def _both(fitted: Recommender, ranker: Ranker) -> tuple[Recommender, Recommender]:
-    return fitted.with_ranker(None), fitted.with_ranker(ranker)
-
-
 def _ndcg(
     fitted: Recommender, histories: pd.DataFrame, truth: pd.DataFrame, max_users: int, seed: int
-) -> float:
-    """Mean NDCG@K over a seeded sample of the buyers, the whole catalogue ranked."""
-    states = from_frame(_buyers(histories, truth, max_users, seed))
-    wanted = sparse.csr_array(truth_matrix(truth, states, fitted.catalogue))
-    counts = np.diff(wanted.indptr)
-    there = np.flatnonzero(counts)
-    listed = np.vstack([metrics.top_k(scores, K) for scores in fitted.chunks(states, fitted.recipe.cut)])
-    hits = metrics.hits_of(listed[there], wanted[there])
-    return float(metrics.ndcg(hits, counts[there], K).mean())
+) -> dict[str, float]:
+    """Mean METRIC by column ("all", "new") over a seeded sample of the buyers, the whole catalogue ranked."""
+    buyers = _buyers(histories, truth, max_users, seed)
+    wanted = truth[truth["user_id"].isin(set(buyers["user_id"]))]
+    held = HeldOut.of(fitted, buyers, wanted, _cut(fitted))
+    rows = evaluate(held, held.lists(fitted))
+    rows = rows[rows["slice"].eq("all") & rows["metric"].eq(METRIC)]
+    return {str(column): float(value) for column, value in rows.groupby("column")["value"].mean().items()}
+
+
+def _cut(fitted: Recommender) -> datetime:
+    if fitted.recipe.cut is None:
+        raise ValueError("the recommender was not fitted at a cut")
+    return fitted.recipe.cut

@@ -22,7 +22,7 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def slice_of_the_shop(path: Path, share: int = 4) -> Path:
+def slice_of_the_shop(path: Path, share: int = 2) -> Path:
     """One customer in `share`, whole, and the lines without a customer of one invoice in `share`."""
     duckdb.sql(f"""
         COPY (

@@ -1,6 +1,6 @@
 """The whole loop with the real parts: Airflow's scheduler, Spark, Delta, Feast, TensorFlow, MLflow, the API.
 
-Real invoices of a quarter of the customers go round twice: to the first champion, then to its challenger.
+Real invoices of half of the customers go round twice: to the first champion, then to its challenger.
 """
 
 from __future__ import annotations
