@@ -45,7 +45,7 @@ def ours(dataset: Dataset, training: Training) -> Learned:
         vocabulary, rows, list(pd.DatetimeIndex(rows["event_timestamp"]).to_pydatetime()), training
     )
     labels = pairs(vocabulary, rows, towers.LABEL_HALF_LIFE_DAYS)
-    judge = towers.judging(Judge.of(dataset, training), dataset, vocabulary, training)
+    judge = towers.judging(Judge.of(dataset, training), dataset.cuts.V, vocabulary, training)
     rate, seed = training.learning_rate, training.seed
     return learn(model, asked, labels, epochs=training.epochs, learning_rate=rate, seed=seed, judge=judge)
 
