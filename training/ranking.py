@@ -42,9 +42,8 @@ PARAMETERS: dict[str, Any] = {
     "force_row_wise": True,
     "verbose": -1,
 }
-Window = tuple[
-    Recommender, pd.DataFrame, pd.DataFrame
-]  # fitted at a cut, histories as of it, what was bought after it
+# A recommender fitted at a cut, the histories as of it, and what was bought after it.
+Window = tuple[Recommender, pd.DataFrame, pd.DataFrame]
 LEAST_ROWS = 1_000  # candidates with labels: fewer teach trees nothing, and LightGBM wants 300 in a leaf
 
 
