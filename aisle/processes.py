@@ -137,7 +137,7 @@ def _renamed(process: psutil.Process, program: str) -> bool:
         return (
             MARK not in process.environ()
             and os.getsid(process.pid) == process.pid
-            and process.cwd() == os.path.realpath(home())
+            and _at_home(process)
             and process.uids().real == os.getuid()
             and Path(program).name in " ".join(process.cmdline())
         )
@@ -145,16 +145,24 @@ def _renamed(process: psutil.Process, program: str) -> bool:
 
 
 def members(running: Running) -> list[psutil.Process]:
-    """A service's processes: its group, while its leader lives, and everything that carries its mark."""
+    """A service's processes: everything that carries its mark, and its group.
+
+    Airflow's workers write over their mark and outlive a scheduler that was killed: of a group without its leader those
+    that work in our home are ours, because its id may be another group's by now.
+    """
     found = {process.pid: process for process in marked(running.name)}
     leader = process_of(running)
     if leader:
         found[leader.pid] = leader
-        for process in psutil.process_iter():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                if os.getpgid(process.pid) == running.pgid:
-                    found[process.pid] = process
+    for process in psutil.process_iter():
+        with contextlib.suppress(*GONE, psutil.AccessDenied, ProcessLookupError, PermissionError):
+            if os.getpgid(process.pid) == running.pgid and (leader or _at_home(process)):
+                found[process.pid] = process
     return [process for process in found.values() if process.pid != os.getpid() and _alive(process)]
+
+
+def _at_home(process: psutil.Process) -> bool:
+    return process.cwd() == os.path.realpath(home())
 
 
 def stop(found: Iterable[Running], grace: float) -> list[str]:

@@ -207,6 +207,28 @@ def test_a_lost_service_that_wrote_over_its_mark_is_found_by_its_port(
     assert processes.process_of(lost) is None
 
 
+ORPHANS = (
+    "import setproctitle, subprocess, sys, time; worker = \"import setproctitle, time; setproctitle.setproctitle('idle' + 'x' * 5000);"
+    " print('up', flush=True); time.sleep(60)\"; told = subprocess.Popen([sys.executable, '-c', worker], stdout=subprocess.PIPE);"
+    " told.stdout.readline(); open('worker.pid', 'w').write(str(told.pid)); time.sleep(60)"
+)
+
+
+def test_workers_that_outlive_a_killed_service_and_lost_their_mark_are_ended(
+    settings: Settings, shop: list[Service], aisle_home: Path
+) -> None:
+    running = processes.spawn("one", [sys.executable, "-c", ORPHANS], catalogue.environment(), None, "")
+    deadline, note = time.monotonic() + 20, aisle_home / "worker.pid"
+    while not (note.exists() and note.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    worker = psutil.Process(int(note.read_text()))
+    assert processes.MARK not in worker.environ()
+    processes.write({"one": running})
+    psutil.Process(running.pid).kill()
+    assert services.down(settings) == "stopped: one"
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+
+
 def test_a_strangers_server_on_our_port_is_left_alone(settings: Settings, shop: list[Service]) -> None:
     command = [sys.executable, "-c", SERVE, str(shop[0].port)]
     stranger = subprocess.Popen(command, start_new_session=True, cwd="/")
