@@ -6,7 +6,7 @@ export TF_USE_LEGACY_KERAS = 1
 AISLE := .venv/bin/aisle
 PYTHON := .venv/bin/python
 
-.PHONY: help setup demo test test-faults lint format bench up down lock clean
+.PHONY: help setup demo test test-faults lint format bench bench-quality bench-quality-quick up down lock clean
 
 help: ## what there is
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -33,10 +33,16 @@ format: setup ## put the code in order
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
 
-BENCHES := quality training pipeline
+BENCHES := training pipeline quality
 
 bench: setup ## all benches, the quick ones first
 	@for each in $(BENCHES); do $(PYTHON) -m bench.$$each || exit 1; done
+
+bench-quality: setup ## quality beside tuned peers: SET=online_retail, gowalla, amazon_cds, beauty, sports, toys, all; else the main three
+	@$(PYTHON) -m bench.quality --set "$(SET)"
+
+bench-quality-quick: setup ## the same on Online Retail alone with seconds of tuning
+	@$(PYTHON) -m bench.quality --quick
 
 bench-%: setup ## one bench: quality, training, pipeline
 	@$(PYTHON) -m bench.$*

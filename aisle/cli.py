@@ -121,6 +121,26 @@ def evaluate(as_json: AsJson = False, as_of: AsOf = None) -> None:
 
 
 @app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="A model version.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another model version.")],
+    user: Annotated[
+        list[str] | None,
+        typer.Option(help="Whose lists to show; repeatable. None: a few light and heavy users."),
+    ] = None,
+    k: Annotated[int | None, typer.Option("-k", help="Length of a list; serving.k by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Two versions' lists side by side, with reasons, and how far they agree over a sample of users.
+
+    Example: aisle compare 1 2 --user 12347 --user 12583 -k 5
+    """
+    from serving.compare import compare as show
+
+    print(show(settings.load(), first, second, user or (), k=k, as_json=as_json))
+
+
+@app.command()
 def models(as_json: AsJson = False) -> None:
     """Model versions with their aliases, decisions and metrics.
 

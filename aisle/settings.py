@@ -11,7 +11,7 @@ import os
 import tomllib
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -67,6 +67,37 @@ class Features(_Section):
     co_visit_neighbours: int = Field(gt=0)
 
 
+class Boost(_Section):
+    """Moves the score of the items whose `column` is, or as a list holds, `value`: first times `times`, then plus `add`.
+
+    `times` multiplies the distance from the list's lowest score, because scores may be below zero: 2 always lifts.
+    """
+
+    value: str
+    column: str = "item_id"
+    add: float = 0.0
+    times: float = Field(default=1.0, ge=0)
+
+
+class Final(_Section):
+    """What the last stage does. Frozen and JSON-able; as it stands here, nothing.
+
+    strength: 0 keeps the ranker's order, 1 asks for difference alone. similar_by: the source whose item similarities say
+    what is alike. caps: by item column, how many items of one value the list may hold; a list, such as a path of
+    categories, counts as its last value, and what is unknown is not counted. depth: best items that places are given to.
+    """
+
+    strength: float = Field(default=0.0, ge=0, le=1)
+    similar_by: Literal["content", "item_item"] = "content"
+    caps: dict[str, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
+    boosts: list[Boost] = Field(default_factory=list)
+    depth: int = Field(default=200, gt=0)
+
+    @property
+    def reorders(self) -> bool:
+        return bool(self.strength or self.caps)
+
+
 class Training(_Section):
     seed: int
     test_days: int = Field(gt=0)
@@ -78,7 +109,26 @@ class Training(_Section):
     history_items: int = Field(gt=0)
     history_half_life_days: float = Field(gt=0)
     blend_users: int = Field(gt=0)
+    unclicked_impressions: int = Field(gt=0)
+    unclicked_weight: float = Field(le=0)
+    never_again: list[str]
+    sources: list[
+        Literal[
+            "popularity",
+            "personal",
+            "item_item",
+            "linear",
+            "content",
+            "graph",
+            "factors",
+            "people",
+            "two_tower",
+            "sequence",
+        ]
+    ]
+    repeat: Literal["learn", "always", "never"]
     event_weights: dict[str, float]
+    final: Final
 
 
 class Gate(_Section):

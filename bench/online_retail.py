@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from training.quality import Window
+from engine.windows import Window
 
 END = datetime(2011, 12, 10, tzinfo=UTC)  # the midnight after the last invoice
 

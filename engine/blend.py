@@ -121,7 +121,12 @@ OFFSETS = tuple(np.arange(-2.0, 12.5, 0.5).tolist())
 
 
 def choose_weights(
-    normalised: Scores, owned: sparse.csr_array, truth: sparse.csr_array, k: int = 20, depth: int = 100
+    normalised: Scores,
+    owned: sparse.csr_array,
+    truth: sparse.csr_array,
+    k: int = 20,
+    depth: int = 100,
+    repeat: bool = True,
 ) -> Weights:
     """Weights that maximise mean NDCG@k, by coordinate ascent in three small searches. Deterministic.
 
@@ -132,12 +137,14 @@ def choose_weights(
     had, wanted = owned.toarray() > 0, truth.toarray() > 0
     about_new = {name: scores for name, scores in normalised.items() if name != AGAIN_ONLY}
     new = _ascend(Board.of(about_new, had, wanted, ~had, depth), k)
+    if not repeat:  # what a user had is not shown: there is nothing to weigh
+        return Weights({}, new, 0.0)
     again = _ascend(Board.of(normalised, had, wanted, had, depth), k)
     board = Board.of(normalised, had, wanted, np.ones_like(had), depth)
-    fresh, repeat = board.mix(new), board.mix(again)
+    fresh, known = board.mix(new), board.mix(again)
     tried = {
         (scale, offset): board.ndcg(
-            np.where(board.had, np.float32(scale) * repeat + np.float32(offset), fresh), k
+            np.where(board.had, np.float32(scale) * known + np.float32(offset), fresh), k
         )
         for scale in SCALES
         for offset in OFFSETS

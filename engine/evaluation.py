@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from aisle.settings import Final
 from engine import metrics, slices
 from engine.blend import Weights
 from engine.interactions import Catalogue
@@ -66,9 +67,9 @@ class HeldOut:
         found: dict[str, list[np.ndarray]] = {column: [] for column in COLUMNS}
         start = 0
         for scores in recommender.chunks(self.states, self.now):
-            found["all"].append(metrics.top_k(scores, DEPTH))
+            found["all"].append(recommender.top(scores, DEPTH))
             scores[self.owned[start : start + len(scores)].nonzero()] = -np.inf
-            found["new"].append(metrics.top_k(scores, DEPTH))
+            found["new"].append(recommender.top(scores, DEPTH))
             start += len(scores)
         return {column: np.vstack(parts) for column, parts in found.items()}
 
@@ -90,8 +91,8 @@ def evaluate(held: HeldOut, lists: Mapping[str, np.ndarray]) -> pd.DataFrame:
 
 
 def baseline(recommender: Recommender, source: str) -> Recommender:
-    """One source alone, with the same fallback to what is popular for users without a history."""
-    return recommender.with_weights(Weights(again={source: 1.0}, new={source: 1.0}))
+    """One source alone and no last stage, with the same fallback to what is popular for users without a history."""
+    return recommender.with_weights(Weights(again={source: 1.0}, new={source: 1.0})).with_final(Final())
 
 
 def _without(truth: sparse.csr_array, owned: sparse.csr_array) -> sparse.csr_array:

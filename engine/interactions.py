@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from itertools import chain
@@ -21,11 +21,14 @@ class Catalogue:
     """The items that can be recommended: row i of every item array is item_ids[i].
 
     frame: one row per item, in the same order: title, categories, price, n_buyers_30d and whatever else is
-    known.
+    known. gone: rows of items that were deleted since, which are not shown any more. fitted: how many rows the
+    sources were fitted to, where new items came since (engine.new_items); None where there are none.
     """
 
     item_ids: list[str]
     frame: pd.DataFrame
+    gone: tuple[int, ...] = ()
+    fitted: int | None = None
 
     @classmethod
     def of(cls, items: pd.DataFrame) -> Catalogue:
@@ -57,12 +60,37 @@ class Catalogue:
         return pd.to_numeric(self.frame[column], errors="coerce").fillna(0.0).to_numpy(float)
 
 
+IMPRESSION = "impression"
+INTEREST = ("click", "view", "cart", "purchase", "like")  # what answers an exposure
+WANTED = ("cart", "purchase", "like")  # what takes a hide back
+ANSWER_SECONDS = 24 * 3600.0  # as of an outcome: later interest has other reasons
+
+
+@dataclass(frozen=True)
+class Counting:
+    """How events count beyond the weight of their type.
+
+    never_again: types after which an item is not recommended to that user, until a newer event of WANTED.
+    unclicked_impressions: from so many impressions of an item on that had no INTEREST within ANSWER_SECONDS, each weighs
+    unclicked_weight; all of an item together at most one dislike.
+    """
+
+    never_again: Collection[str] = ()
+    unclicked_impressions: int = 3
+    unclicked_weight: float = 0.0
+
+
+def _no_pairs() -> np.ndarray:
+    return np.empty((2, 0), np.int32)
+
+
 @dataclass(frozen=True)
 class Events:
     """Events of many users in parallel arrays, those with unknown items or weightless types left out.
 
     states: whose events these are. user, item: int32 rows. weight: float32 by event type. age: float64 days
-    before `now`, never negative. countries: one name a user, '' where unknown.
+    before `now`, never negative. countries: one name a user, '' where unknown. hidden: (2, pairs) int32 user and item
+    of what must not be recommended, see Counting.
     """
 
     states: Sequence[UserState]
@@ -73,6 +101,7 @@ class Events:
     age: np.ndarray
     countries: np.ndarray
     now: datetime
+    hidden: np.ndarray = field(default_factory=_no_pairs)
 
     @classmethod
     def of(
@@ -81,6 +110,7 @@ class Events:
         index: Mapping[str, int],
         now: datetime,
         event_weights: Mapping[str, float],
+        counting: Counting = Counting(),
     ) -> Events:
         """Flattens states at a moment. `index`: item id -> row."""
         lengths = [len(state.item_ids) for state in states]
@@ -91,10 +121,18 @@ class Events:
 
         user = np.repeat(np.arange(len(states), dtype=np.int32), lengths)
         item = flat((index.get(i, -1) for i in chain.from_iterable(s.item_ids for s in states)), np.int32)
+        names = list(dict.fromkeys((*event_weights, *counting.never_again, IMPRESSION, *INTEREST, "")))
+        code = {name: number for number, name in enumerate(names)}
+        other = code[""]
         kinds = chain.from_iterable(s.event_types for s in states)
-        weight = flat((event_weights.get(kind, 0.0) for kind in kinds), np.float32)
+        kind = flat((code.get(each, other) for each in kinds), np.int16)
+        weight = np.array([event_weights.get(name, 0.0) for name in names], np.float32)[kind]
         moment = epoch(now)
         times = flat(chain.from_iterable(s.event_times for s in states), np.float64)
+        past = _Past(user.astype(np.int64) * max(len(index), 1) + item, item >= 0, kind, times, code)
+        if counting.unclicked_weight:
+            weight = weight + past.unclicked(counting, moment)
+        hidden = past.hidden(counting.never_again)
         keep = (item >= 0) & (weight != 0)
         return cls(
             states,
@@ -105,6 +143,20 @@ class Events:
             np.maximum(moment - times[keep], 0.0) / DAY,
             np.array([s.country or "" for s in states], dtype=object),
             now,
+            np.stack([user[hidden], item[hidden]]),
+        )
+
+    def among(self, n_items: int) -> Events:
+        """Only what happened to the first `n_items` items, for who knows no others."""
+        keep, shown = self.item < n_items, self.hidden[1] < n_items
+        return replace(
+            self,
+            n_items=n_items,
+            user=self.user[keep],
+            item=self.item[keep],
+            weight=self.weight[keep],
+            age=self.age[keep],
+            hidden=self.hidden[:, shown],
         )
 
     @property
@@ -155,4 +207,57 @@ class Events:
         shape = (self.n_users, self.n_items)
         found = sparse.coo_array((values.astype(np.float32), (self.user, self.item)), shape=shape).tocsr()
         found.sum_duplicates()
+        return found
+
+
+@dataclass(frozen=True)
+class _Past:
+    """Every event as it came, in parallel arrays. pair: int64, one number a user and item. time: epoch seconds.
+
+    known: whether the item is in the catalogue. kind: int16 of `code`, by name.
+    """
+
+    pair: np.ndarray
+    known: np.ndarray
+    kind: np.ndarray
+    time: np.ndarray
+    code: Mapping[str, int]
+
+    def of(self, kinds: Collection[str]) -> np.ndarray:
+        """Mask of the events of known items that are of these types."""
+        return self.known & np.isin(self.kind, [self.code[name] for name in kinds])
+
+    def hidden(self, never_again: Collection[str]) -> np.ndarray:
+        """Places, one a pair, of the events that hide their item: none of WANTED is newer."""
+        places = np.flatnonzero(self.of(never_again))
+        if not len(places):
+            return places
+        pairs, first, place = np.unique(self.pair[places], return_index=True, return_inverse=True)
+        newest = np.full(len(pairs), -np.inf)
+        np.maximum.at(newest, place, self.time[places])
+        wanted = np.flatnonzero(self.of(WANTED) & np.isin(self.pair, pairs))
+        again = np.full(len(pairs), -np.inf)
+        np.maximum.at(again, np.searchsorted(pairs, self.pair[wanted]), self.time[wanted])
+        return places[first[newest >= again]]
+
+    def unclicked(self, counting: Counting, moment: float) -> np.ndarray:
+        """(n,) float32: unclicked_weight of each exposure that counts. The last day's are open still, and do not."""
+        found = np.zeros(len(self.pair), np.float32)
+        exposed = self.of([IMPRESSION])
+        if not exposed.any():
+            return found
+        rows = np.flatnonzero(exposed | self.of(INTEREST))
+        rows = rows[np.lexsort((~exposed[rows], self.time[rows], self.pair[rows]))]  # exposures first
+        pair, time, shown = self.pair[rows], self.time[rows], exposed[rows]
+        answer = np.where(shown, len(rows), np.arange(len(rows)))
+        answer = np.minimum(np.minimum.accumulate(answer[::-1])[::-1], len(rows) - 1)  # the next one, if any
+        soon = (time[answer] - time <= ANSWER_SECONDS) & (pair[answer] == pair) & ~shown[answer]
+        ignored = shown & ~soon & (moment - time >= ANSWER_SECONDS)
+        start = np.searchsorted(pair, pair)  # of each pair's rows
+        end = np.searchsorted(pair, pair, side="right")
+        counted = np.concatenate([[0], np.cumsum(ignored)])
+        nth, newer = counted[1:] - counted[start], counted[end] - counted[1:]
+        most = max(int(1.0 / -counting.unclicked_weight + 1e-6), 1)
+        counts = ignored & (nth >= counting.unclicked_impressions) & (newer < most)
+        found[rows[counts]] = counting.unclicked_weight
         return found

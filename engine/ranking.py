@@ -60,13 +60,14 @@ def candidates(
     trends: Trends,
     catalogue: Catalogue,
     sources: Sequence[str],
+    repeat: bool = True,
 ) -> Candidates:
-    """All that a user had, and each source's best, of every user with a history.
+    """All that a user had, unless not `repeat`, and each source's best, of every user with a history.
 
     normalised: scores by source, (n_users, n_items) each. sources: whose scores are features, in this order; one that
     is not in `normalised` is NaN.
     """
-    user, item = _union(events, normalised)
+    user, item = _union(events, normalised, repeat)
     own, people = _Own.of(events), _people(events)
     columns: dict[str, np.ndarray] = {}
     for name in sources:
@@ -84,11 +85,14 @@ def candidates(
     return Candidates(user, item, features, names)
 
 
-def _union(events: Events, normalised: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _union(
+    events: Events, normalised: Mapping[str, np.ndarray], repeat: bool
+) -> tuple[np.ndarray, np.ndarray]:
     had = events.owned().toarray() > 0
-    chosen = had.copy()
+    chosen = had & repeat
     for scores in normalised.values():
-        for among in (scores, np.where(had, -np.inf, scores)):
+        fresh = np.where(had, -np.inf, scores)
+        for among in (scores, fresh) if repeat else (fresh,):
             best = top_k(among, DEPTH)
             users, places = np.nonzero(best >= 0)
             chosen[users, best[users, places]] = True

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from aisle.settings import Settings
+from aisle.settings import Final, Settings
 from engine.blend import Weights
-from engine.sources import FROM_HISTORIES
+from engine.interactions import Counting
+from engine.sources import FROM_EXPORTS
 
 # Chosen on Online Retail's validation window; `engine.tuning.choose` replaces them for the shop at hand.
 START = Weights(
@@ -18,8 +20,12 @@ START = Weights(
 )
 
 
-def _defaults() -> dict[str, dict[str, float]]:
-    return {name: {} for name in FROM_HISTORIES}
+# What a shop gets unless its settings say otherwise; the others are for large or sequential catalogues (docs/engine.md).
+USUAL = ("popularity", "personal", "item_item", "linear", "content")
+
+
+def _defaults(names: Iterable[str] = USUAL) -> dict[str, dict[str, float]]:
+    return {name: {} for name in names}
 
 
 class Recipe(BaseModel):
@@ -27,7 +33,8 @@ class Recipe(BaseModel):
 
     cut: data from then on was not seen; None before the fit. sources: hyperparameters by source, beyond its
     defaults.
-    event_weights: by event type, negative for dislikes. weights: of the blend.
+    event_weights: by event type, negative for dislikes; never_again and unclicked_*: see interactions.Counting. weights: of the
+    blend. repeat: whether what a user had may be recommended again; None before the shop was asked. final: the last stage, see engine.diversity.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,16 +43,31 @@ class Recipe(BaseModel):
     cut: datetime | None = None
     feature_service: str = "retrieval_v1"
     event_weights: dict[str, float] = Field(default_factory=lambda: {"purchase": 1.0, "return": -1.0})
-    sources: dict[str, dict[str, float]] = Field(
-        default_factory=lambda: dict[str, dict[str, float]]({name: {} for name in FROM_HISTORIES})
-    )
+    never_again: list[str] = Field(default_factory=lambda: ["hide", "dislike"])
+    unclicked_impressions: int = 3
+    unclicked_weight: float = -0.1
+    sources: dict[str, dict[str, float]] = Field(default_factory=lambda: _defaults((*USUAL, *FROM_EXPORTS)))
+    repeat: bool | None = None
     weights: Weights = START
+    final: Final = Final()
+
+    @property
+    def counting(self) -> Counting:
+        return Counting(self.never_again, self.unclicked_impressions, self.unclicked_weight)
 
     @classmethod
     def of(cls, settings: Settings) -> Recipe:
         """The recipe that the settings ask for, before its blend was chosen."""
-        sources = _defaults()
+        sources = _defaults(settings.training.sources)
         sources["popularity"] = {"days": float(settings.features.popularity_days)}
+        training = settings.training
         return cls(
-            seed=settings.training.seed, event_weights=dict(settings.training.event_weights), sources=sources
+            seed=training.seed,
+            event_weights=dict(training.event_weights),
+            repeat={"learn": None, "always": True, "never": False}[training.repeat],
+            never_again=training.never_again,
+            unclicked_impressions=training.unclicked_impressions,
+            unclicked_weight=training.unclicked_weight,
+            sources=sources,
+            final=training.final,
         )

@@ -6,29 +6,32 @@ It may be read from many threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
+from aisle.settings import Final
 from engine import bundle, explain
 from engine.blend import Weights, combine, normalise
+from engine.diversity import LastStage, demote
 from engine.interactions import Catalogue, Events
 from engine.metrics import top_k
+from engine.new_items import grow
 from engine.ranker import Ranker
 from engine.ranking import Candidates, candidates
 from engine.recipe import Recipe
-from engine.sources import FROM_HISTORIES
+from engine.sources import FROM_EXPORTS, FROM_HISTORIES, Export
 from engine.sources.base import Source
+from engine.sources.content import Content
 from engine.sources.item_item import ItemItem
 from engine.sources.popularity import Popularity
-from engine.sources.two_tower import TwoTower
 from engine.state import UserState, from_frame
-from engine.towers import TowerExport
 from engine.trends import Trends
 
 CELLS = 2_000_000  # of a (users, items) array that is held at once: 8 MB each
@@ -77,28 +80,37 @@ class Recommender:
         histories: pd.DataFrame,
         cut: datetime,
         recipe: Recipe,
-        tower: TowerExport | None = None,
+        exports: Mapping[str, Export] | None = None,
         ranker: Ranker | None = None,
     ) -> Recommender:
         """Fits every source of the recipe to what was known before `cut`. The ranker is taken as it is: None ranks by the blend.
 
         items: item_id, title, categories, brand, price, n_buyers, n_buyers_30d, deleted; histories: user_id,
-        country, item_ids, event_types, event_times (epoch s), quantities, newest first. Raises ValueError
-        without items.
+        country, item_ids, event_types, event_times (epoch s), quantities, newest first. exports: learned models by source;
+        a learned source of the recipe without one is left out. Raises ValueError without items.
         """
         catalogue = Catalogue.of(items)
         if not len(catalogue):
             raise ValueError(
                 f"no item to recommend before {cut.isoformat()}: the items frame is empty or all deleted"
             )
-        events = Events.of(from_frame(histories), catalogue.index, cut, recipe.event_weights)
-        sources: dict[str, Source] = {
-            name: FROM_HISTORIES[name].fit(events, catalogue, **_whole(settings))
+        events = Events.of(from_frame(histories), catalogue.index, cut, recipe.event_weights, recipe.counting)
+        exports = exports or {}
+        sources = {
+            name: fit_source(name, settings, events, catalogue, exports.get(name))
             for name, settings in recipe.sources.items()
+            if name in FROM_HISTORIES or name in exports
         }
-        if tower is not None:
-            sources[TwoTower.name] = TwoTower.fit(tower, catalogue)
-        return cls(recipe.model_copy(update={"cut": cut}), catalogue, sources, Trends.fit(events), ranker)
+        kept = {name: settings for name, settings in recipe.sources.items() if name in sources}
+        recipe = recipe.model_copy(update={"cut": cut, "sources": kept})
+        return cls(recipe, catalogue, sources, Trends.fit(events), ranker)
+
+    def without(self, names: Collection[str]) -> Recommender:
+        """The same sources but for these, without the ranker, which reads them."""
+        left = {name: source for name, source in self.sources.items() if name not in names}
+        settings = {name: self.recipe.sources[name] for name in left}
+        recipe = self.recipe.model_copy(update={"sources": settings})
+        return Recommender(recipe, self.catalogue, left, self.trends)
 
     def with_weights(self, weights: Weights) -> Recommender:
         """The same sources under another blend, without the ranker."""
@@ -109,14 +121,29 @@ class Recommender:
         """The same sources and blend, their candidates ordered by another ranker, or by none."""
         return Recommender(self.recipe, self.catalogue, self.sources, self.trends, ranker)
 
+    def with_final(self, final: Final) -> Recommender:
+        """The same ranking under another last stage; `Final()` for none."""
+        recipe = self.recipe.model_copy(update={"final": final})
+        return Recommender(recipe, self.catalogue, self.sources, self.trends, self.ranker)
+
+    def with_items(self, items: pd.DataFrame) -> Recommender:
+        """The same model over the catalogue of now, without a refit: see `engine.new_items.grow`.
+
+        It cannot be saved: a bundle holds what was fitted.
+        """
+        grown = grow(self.catalogue, self.sources, self.trends, items)
+        return Recommender(self.recipe, *grown, self.ranker)
+
     # -- scores
 
     def events(self, states: Sequence[UserState], now: datetime) -> Events:
-        return Events.of(states, self.catalogue.index, now, self.recipe.event_weights)
+        recipe = self.recipe
+        return Events.of(states, self.catalogue.index, now, recipe.event_weights, recipe.counting)
 
     def scores(self, states: Sequence[UserState], now: datetime) -> np.ndarray:
-        """(n_users, n_items) float32, as the answers are ordered; columns as `catalogue.item_ids`."""
-        return self._scored(self.events(states, now)).scores
+        """(n_users, n_items) float32, as the answers are ordered but for caps and diversity; columns as `catalogue.item_ids`."""
+        events = self.events(states, now)
+        return self._settled(events, self._scored(events).scores)
 
     def source_scores(self, events: Events) -> dict[str, np.ndarray]:
         """Each source's scores, before the blend and before normalisation."""
@@ -125,6 +152,8 @@ class Recommender:
     def _scored(self, events: Events) -> Scored:
         """Candidates by the ranker, and all others below them by the blend."""
         scores, normalised = self._blend(events)
+        if self.recipe.repeat is False:
+            scores[events.owned().nonzero()] = -np.inf
         if self.ranker is None:
             return Scored(scores, normalised)
         found = self.candidates(events, normalised)
@@ -141,7 +170,8 @@ class Recommender:
     def candidates(self, events: Events, normalised: dict[str, np.ndarray]) -> Candidates:
         """What the ranker orders, with the features that it reads; without one, those that one would be fitted to."""
         sources = self.ranker.sources if self.ranker else tuple(self.sources)
-        return candidates(events, normalised, self.trends, self.catalogue, sources)
+        repeat = self.recipe.repeat is not False
+        return candidates(events, normalised, self.trends, self.catalogue, sources, repeat)
 
     def normalised_scores(self, events: Events) -> dict[str, np.ndarray]:
         """Each source's scores, comparable per user: what the blend weighs and the ranker reads."""
@@ -154,6 +184,25 @@ class Recommender:
         blended[empty] = normalised[Popularity.name][empty]
         return blended, normalised
 
+    # -- the last stage
+
+    @cached_property
+    def last_stage(self) -> LastStage:
+        """Raises ValueError where the recipe asks for what the catalogue or the sources do not have."""
+        return LastStage.of(self.recipe.final, self.catalogue, self.sources)
+
+    def top(self, scores: np.ndarray, k: int) -> np.ndarray:
+        """(n_users, k) rows of the items that are shown, best first, -1 after a list's end, from what `chunks` yields."""
+        return self.last_stage.top(scores, k)
+
+    def _settled(self, events: Events, scores: np.ndarray) -> np.ndarray:
+        """The same scores, moved in place: own dislikes down, boosts; what its user hid or the shop deleted is not finite."""
+        demote(scores, events)
+        self.last_stage.boost(scores)
+        scores[tuple(events.hidden)] = -np.inf
+        scores[:, self.catalogue.gone] = -np.inf
+        return scores
+
     # -- answers
 
     def recommend(
@@ -164,17 +213,23 @@ class Recommender:
         """
         events = self.events([state], now)
         scored = self._scored(events)
+        before = scored.scores.copy()
+        scores = self._settled(events, scored.scores)
         hidden = [self.catalogue.index[item] for item in exclude if item in self.catalogue.index]
-        scored.scores[0, hidden] = -np.inf
-        listed = top_k(scored.scores, k)[0]
+        scores[0, hidden] = -np.inf
+        listed = self.top(scores, k)[0]
         listed = listed[listed >= 0]
         if not len(listed):
-            return self.popular(state.country, k, exclude)
-        parts = self._parts(events, scored, listed)
+            own = [self.catalogue.item_ids[item] for item in events.hidden[1]]
+            return self.popular(state.country, k, [*exclude, *own])
+        parts = self._parts(events, Scored(before, scored.normalised, scored.candidates), listed)
+        for item in listed:
+            moved = float(scores[0, item] - before[0, item])
+            parts[int(item)] |= {"rules": moved} if moved else {}
         return [
             Recommended(
                 self.catalogue.item_ids[item],
-                float(scored.scores[0, item]),
+                float(scores[0, item]),
                 explain.reason(self.sources, parts[item], events, int(item), self.catalogue),
             )
             for item in listed
@@ -207,30 +262,39 @@ class Recommender:
         ids = np.array([*self.catalogue.item_ids, ""], dtype=object)
         lists, scores = [np.empty((0, min(k, len(self.catalogue))), np.int64)], [np.empty((0, 0), np.float32)]
         for blended in self.chunks(states, now, new_only):
-            lists.append(top_k(blended, k))
+            lists.append(self.top(blended, k))
             scores.append(np.where(lists[-1] >= 0, np.take_along_axis(blended, lists[-1], axis=1), -np.inf))
         return ids[np.vstack(lists)], np.vstack(scores[1:]) if len(scores) > 1 else scores[0]
 
     def chunks(
         self, states: Sequence[UserState], now: datetime, new_only: bool = False
     ) -> Iterator[np.ndarray]:
-        """Blended scores of the states in order, some at a time."""
+        """Scores of the states in order, some at a time, as `top` reads them."""
         size = max(1, CELLS // len(self.catalogue))
         for start in range(0, len(states), size):
             events = self.events(states[start : start + size], now)
-            scored = self._scored(events).scores
+            scored = self._settled(events, self._scored(events).scores)
             if new_only:
                 scored[events.owned().nonzero()] = -np.inf
             yield scored
 
     def similar(self, item_id: str, k: int) -> list[Recommended]:
-        """What is bought by the same people, then what is popular. Raises KeyError for an unknown item."""
+        """What is bought by the same people, then what is popular; for an item that came after the fit, what reads like it.
+
+        Raises KeyError for an unknown item.
+        """
         item = self.catalogue.index[item_id]
-        scores = cast(ItemItem, self.sources[ItemItem.name]).similar(item).astype(np.float64)
+        new = self.catalogue.fitted is not None and item >= self.catalogue.fitted
+        source = Content.name if new and Content.name in self.sources else ItemItem.name
+        if source == Content.name:
+            scores = cast(Content, self.sources[source]).similarity[[item]].toarray().ravel().astype(float)
+        else:
+            scores = cast(ItemItem, self.sources[source]).similar(item).astype(np.float64)
         scores += 1e-6 * self._popularity.of_country(None)
         scores[item] = -np.inf
         evidence = {"item_id": item_id, "title": self.item(item_id)["title"]}
-        return self._listed(scores, k, "item_item", lambda _: evidence)
+        evidence |= {"alike": True} if source == Content.name else {}
+        return self._listed(scores, k, source, lambda _: evidence)
 
     def popular(self, country: str | None, k: int, exclude: Iterable[str] = ()) -> list[Recommended]:
         """What was bought most lately in a country, or overall for None and unknown countries."""
@@ -247,6 +311,8 @@ class Recommender:
     def item(self, item_id: str) -> dict[str, Any]:
         """title, price and categories. Raises KeyError for an unknown or deleted item."""
         row = self.catalogue.index[item_id]
+        if row in self.catalogue.gone:
+            raise KeyError(item_id)
         return {name: self.catalogue.value(name, row) for name in ("title", "price", "categories")}
 
     @property
@@ -257,6 +323,7 @@ class Recommender:
         self, scores: np.ndarray, k: int, source: str, evidence: Callable[[int], dict]
     ) -> list[Recommended]:
         """The k best by `scores`, each with the evidence of its row."""
+        scores[list(self.catalogue.gone)] = -np.inf
         listed = [int(item) for item in top_k(scores[None], k)[0] if item >= 0]
         reasons = [{"source": source, "evidence": evidence(item), "parts": {}} for item in listed]
         ids = self.catalogue.item_ids
@@ -270,6 +337,10 @@ class Recommender:
     def faults(self) -> list[str]:
         """Arrays with values that are not finite, each with how many: such a model must not be released."""
         found = []
+        try:
+            self.last_stage  # noqa: B018 - made now, not at the first question
+        except ValueError as error:
+            found.append(str(error))
         stored = {name: source.arrays() for name, source in self.sources.items()} | {
             "trends": self.trends.arrays()
         }
@@ -282,7 +353,11 @@ class Recommender:
         return found
 
     def save(self, folder: Path) -> None:
-        """Writes the bundle; see engine.bundle."""
+        """Writes the bundle; see engine.bundle. Raises ValueError where items came or went since the fit."""
+        if self.catalogue.fitted is not None:
+            raise ValueError(
+                "items came or went since the fit: save the recommender that with_items was asked of"
+            )
         files = {
             "recipe.json": bundle.pack_json(self.recipe.model_dump(mode="json")),
             "items.parquet": bundle.pack_frame(self.catalogue.frame),
@@ -302,7 +377,7 @@ class Recommender:
         with bundle.rejecting(folder, "items.parquet"):
             catalogue = Catalogue.of(bundle.unpack_frame(files["items.parquet"]))
         sources: dict[str, Source] = {}
-        for name, kind in {**FROM_HISTORIES, TwoTower.name: TwoTower}.items():
+        for name, kind in (FROM_HISTORIES | FROM_EXPORTS).items():
             if name in recipe.sources or f"{name}.npz" in files:
                 with bundle.rejecting(folder, f"{name}.npz"):
                     sources[name] = kind.from_arrays(bundle.unpack_arrays(files[f"{name}.npz"]))
@@ -314,6 +389,21 @@ class Recommender:
         return cls(recipe, catalogue, sources, trends, ranker)
 
 
-def _whole(settings: dict[str, float]) -> dict[str, float | int]:
+def _whole(settings: Mapping[str, float]) -> dict[str, float | int]:
     """Hyperparameters as they are: JSON has one kind of number, counts are whole."""
     return {key: int(value) if float(value).is_integer() else value for key, value in settings.items()}
+
+
+def fit_source(
+    name: str,
+    settings: Mapping[str, float],
+    events: Events,
+    catalogue: Catalogue,
+    export: Export | None = None,
+) -> Source:
+    """One source of the recipe. export: of a learned one."""
+    if export is not None:
+        found: Source = FROM_EXPORTS[name].fit(export, catalogue)
+        return found
+    fitted: Source = FROM_HISTORIES[name].fit(events, catalogue, **_whole(settings))
+    return fitted

@@ -1,49 +1,121 @@
-"""Chooses a recipe's blend on a window after the one that its sources were fitted to."""
+"""Chooses a recipe on a window after the one that its sources were fitted to: hyperparameters, sources, blend, repeats."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from engine import metrics
 from engine.blend import choose_weights
-from engine.interactions import Catalogue
+from engine.interactions import Catalogue, Events
 from engine.recipe import Recipe
-from engine.recommender import Recommender
+from engine.recommender import Recommender, fit_source
+from engine.sources import FROM_HISTORIES
 from engine.state import UserState, from_frame
-from engine.towers import TowerExport
+from engine.windows import Window
+
+REPEATS = 0.002  # share of what was bought that its buyer already had, below which a shop is one where nobody buys again
 
 
 def choose(
-    items: pd.DataFrame,
-    histories: pd.DataFrame,
-    truth: pd.DataFrame,
-    cut: datetime,
-    recipe: Recipe,
-    tower: TowerExport | None = None,
-    max_users: int = 1500,
-    k: int = 20,
+    window: Window, recipe: Recipe, max_users: int = 1500, k: int = 20, tune: bool = False
 ) -> tuple[Recipe, Recommender]:
-    """The recipe with the weights that serve best after `cut`, and the recommender fitted before it.
+    """The recipe that serves best after the window's start, and the recommender fitted before it.
 
-    items, histories, tower: as known before `cut`, the start of the validation window; truth: user_id,
-    item_id bought in that window. A seeded sample of `max_users` buyers decides. Raises ValueError where
-    nobody with a history bought.
+    A seeded sample of `max_users` buyers decides. tune: searches each source's hyperparameters too. Raises ValueError
+    where nobody with a history bought.
     """
-    fitted = Recommender.fit(items, histories, cut, recipe, tower)
-    known = histories[histories["user_id"].isin(set(truth["user_id"]))].sort_values("user_id")
-    states = from_frame(known.sample(min(max_users, len(known)), random_state=recipe.seed).sort_index())
-    wanted = truth_matrix(truth, states, fitted.catalogue)
-    if not wanted.nnz:
-        raise ValueError(
-            f"nobody with a history before {cut.isoformat()} bought a known item after it: no blend to choose"
-        )
-    events = fitted.events(states, cut)
+    trial = _Trial.of(window, recipe, max_users, k)
+    if tune:
+        recipe = trial.tuned(recipe)
+    repeat = recipe.repeat if recipe.repeat is not None else trial.share_again() >= REPEATS
+    recipe = recipe.model_copy(update={"repeat": repeat})
+    fitted = Recommender.fit(window.items, window.histories, window.at, recipe, window.exports)
+    events = fitted.events(trial.states, window.at)
     normalised = fitted.normalised_scores(events)
-    fitted = fitted.with_weights(choose_weights(normalised, events.owned(), wanted, k))
+    owned = events.owned()
+    fitted = fitted.with_weights(choose_weights(normalised, owned, trial.truth, k, repeat=repeat))
     return fitted.recipe.model_copy(update={"cut": None}), fitted
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A window's sampled buyers, and how well a source alone serves them."""
+
+    window: Window
+    catalogue: Catalogue
+    states: list[UserState]
+    known: Events
+    asked: Events
+    truth: sparse.csr_array
+    k: int
+
+    @classmethod
+    def of(cls, window: Window, recipe: Recipe, max_users: int, k: int) -> _Trial:
+        catalogue = Catalogue.of(window.items)
+        states = from_frame(window.buyers(max_users, recipe.seed))
+        truth = truth_matrix(window.truth, states, catalogue)
+        if not truth.nnz:
+            raise ValueError(
+                f"nobody with a history before {window.at.isoformat()} bought a known item after it: no blend to choose"
+            )
+        known, asked = (
+            Events.of(each, catalogue.index, window.at, recipe.event_weights, recipe.counting)
+            for each in (from_frame(window.histories), states)
+        )
+        return cls(window, catalogue, states, known, asked, truth, k)
+
+    def share_again(self) -> float:
+        """Of what was bought, how much its buyer had before."""
+        return float(self.truth.multiply(self.asked.owned()).sum() / self.truth.sum())
+
+    def tuned(self, recipe: Recipe) -> Recipe:
+        """Each source's GRID searched one hyperparameter after the other, the source judged alone."""
+        found = {
+            name: self._best(name, settings, getattr(FROM_HISTORIES.get(name), "GRID", {}))
+            for name, settings in recipe.sources.items()
+        }
+        return recipe.model_copy(update={"sources": found})
+
+    def _best(
+        self, name: str, settings: dict[str, float], grid: Mapping[str, tuple[float, ...]]
+    ) -> dict[str, float]:
+        if not grid:
+            return settings
+        best, value = settings, self._value(name, settings)
+        for parameter, steps in grid.items():
+            for step in steps:
+                if best.get(parameter) == step:
+                    continue
+                trial = {**best, parameter: step}
+                reached = self._value(name, trial)
+                if reached > value:
+                    best, value = trial, reached
+        return best
+
+    def _value(self, name: str, settings: Mapping[str, float]) -> float:
+        """NDCG@k of the source alone over all items and over those new to the user, added up."""
+        scores = fit_source(name, settings, self.known, self.catalogue).scores(self.asked)
+        return sum(_ndcg(scores, self, new_only) for new_only in (False, True))
+
+
+def _ndcg(scores: np.ndarray, trial: _Trial, new_only: bool) -> float:
+    owned, truth = trial.asked.owned(), trial.truth
+    if new_only:
+        truth = sparse.csr_array(truth - truth.multiply(owned))
+        truth.eliminate_zeros()
+        scores = scores.copy()
+        scores[owned.nonzero()] = -np.inf
+    n_relevant = np.asarray(truth.sum(axis=1)).astype(int)
+    some = np.flatnonzero(n_relevant)
+    if not len(some):
+        return 0.0
+    hits = metrics.hits_of(metrics.top_k(scores[some], trial.k), truth[some])
+    return float(metrics.ndcg(hits, n_relevant[some], trial.k).mean())
 
 
 def truth_matrix(truth: pd.DataFrame, states: list[UserState], catalogue: Catalogue) -> sparse.csr_array:

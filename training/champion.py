@@ -51,4 +51,4 @@ def fair_champion(
             Path(registry.client.download_artifacts(champion.run_id, "tower.npz", str(scratch)))
         )
         tower = towers.continued(weights, dataset, since, "T", settings.training).export
-    return Recommender.fit(items, histories, T, released.recipe, tower, released.ranker)
+    return Recommender.fit(items, histories, T, released.recipe, {"two_tower": tower}, released.ranker)

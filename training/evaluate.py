@@ -5,6 +5,8 @@ Every model answers for the same buyers with their histories as of T. Nobody is 
 - the challenger is the registered gated version, fitted at T;
 - the champion as `training.champion` says;
 - the baselines are the challenger's own sources, each alone.
+
+Beside it, on the validation window, what each part of the challenger is worth (`training.ablation`).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from aisle.stages import StepContext
 from engine import evaluation
 from engine.evaluation import DEPTH, HeldOut
 from engine.recommender import Recommender
+from training import ablation
 from training.champion import fair_champion, load
 from training.dataset import Dataset
 from training.run_note import read_note
@@ -57,13 +60,15 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
         _write(evaluation_id, rows, replace=len(there) > 0)
         there = rows
     means = mean_figures(there)
-    experiment = _track(settings, evaluation_id, means, version)
+    parts = ablation.of_run(settings, dataset, folder)
+    experiment = _track(settings, evaluation_id, means, version, parts)
     return {
         "evaluation_id": evaluation_id,
         "version": version,
         "mlflow_run": evaluation_id,
         "mlflow_experiment": experiment,
         "figures": _readable(means),
+        "ablation": {} if parts is None else _losses(parts),
     }
 
 
@@ -157,7 +162,18 @@ def _readable(means: pd.DataFrame) -> dict[str, dict[str, float]]:
     return found
 
 
-def _track(settings: Settings, run_id: str, means: pd.DataFrame, version: str) -> str:
+def _losses(parts: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """part -> change of NDCG@10 by column when it is left out."""
+    wide = parts.pivot(index="part", columns="column", values="change").round(4)
+    return {
+        str(part): {str(column): float(value) for column, value in row.items()}
+        for part, row in wide.iterrows()
+    }
+
+
+def _track(
+    settings: Settings, run_id: str, means: pd.DataFrame, version: str, parts: pd.DataFrame | None
+) -> str:
     """The figures into the run; returns its experiment."""
     from training import plots
     from training.tracking import Tracking
@@ -181,5 +197,8 @@ def _track(settings: Settings, run_id: str, means: pd.DataFrame, version: str) -
         (Path(scratch) / "evaluation").mkdir()
         plots.comparison(means, Path(scratch) / "evaluation" / "comparison.png")
         means.to_csv(Path(scratch) / "evaluation" / "means.csv", index=False)
+        if parts is not None:
+            parts.to_csv(Path(scratch) / "evaluation" / "ablation.csv", index=False)
+            plots.ablation(parts, Path(scratch) / "evaluation" / "ablation.png")
         opened.files(Path(scratch))
     return opened.experiment_id

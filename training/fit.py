@@ -21,7 +21,10 @@ from aisle.stages import StepContext
 from engine import tuning
 from engine.recipe import Recipe
 from engine.recommender import Recommender
-from training import plots, ranking, reference, towers
+from engine.sources import Export
+from engine.sources.two_tower import TwoTower
+from engine.windows import Window
+from training import ablation, plots, ranking, reference, towers
 from training.dataset import Dataset
 from training.run_note import NAME, read_note, write_note
 from training.towers import Tower
@@ -45,9 +48,9 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
         return known["fit"]
     learnt = towers.fit(dataset, settings.training, progress=_say)
     towers.write_weights(learnt["T"], folder / WEIGHTS)
-    recipe, choice = chosen(dataset, settings, learnt)
+    recipe, choice = chosen(dataset, settings, learnt, folder)
     recommender = Recommender.fit(
-        *_known(dataset, "T"), dataset.cuts.T, recipe, learnt["T"].export, choice.ranker
+        *_known(dataset, "T"), dataset.cuts.T, recipe, _exports(learnt["T"]), choice.ranker
     )
     require_sound(recommender)
     result = _track(settings, context, dataset, learnt, recommender, choice)
@@ -67,13 +70,14 @@ def seeded(settings: Settings, context: StepContext) -> Settings:
 
 
 def chosen(
-    dataset: Dataset, settings: Settings, learnt: Mapping[str, Tower]
+    dataset: Dataset, settings: Settings, learnt: Mapping[str, Tower], folder: Path
 ) -> tuple[Recipe, ranking.Choice]:
     """The recipe whose blend serves validation's users best, and the ranker if it serves them better still."""
     try:
         recipe, at_V = _blended(dataset, settings, learnt, "V", "truth_validation")
     except ValueError as error:
         raise TooLittleData(f"{error}; import more days, or lower training.validation_days") from None
+    ablation.keep(at_V[0], folder)
     if dataset.cuts.R is None:
         _say("no ranker: the purchases do not reach back far enough for a window before validation")
         return recipe, ranking.Choice(None, {})
@@ -85,6 +89,7 @@ def chosen(
     choice = ranking.choose(at_R, at_V, settings.training.blend_users, settings.training.seed)
     for name, value in choice.figures.items():
         _say(f"{name} {value:.4f}")
+    ablation.keep(at_V[0].with_ranker(choice.judged), folder)
     return recipe, choice
 
 
@@ -96,12 +101,13 @@ def _blended(
     Raises ValueError where nobody with a history bought.
     """
     (items, histories), truth = _known(dataset, cut), dataset.frame(bought)
-    moment, export = getattr(dataset.cuts, cut), learnt[cut].export
-    users = settings.training.blend_users
-    recipe, fitted = tuning.choose(
-        items, histories, truth, moment, Recipe.of(settings), export, max_users=users
-    )
+    window = Window(getattr(dataset.cuts, cut), items, histories, truth, _exports(learnt[cut]))
+    recipe, fitted = tuning.choose(window, Recipe.of(settings), settings.training.blend_users)
     return recipe, (fitted, histories, truth)
+
+
+def _exports(tower: Tower) -> dict[str, Export]:
+    return {TwoTower.name: tower.export}
 
 
 def _known(dataset: Dataset, cut: str) -> tuple[pd.DataFrame, pd.DataFrame]:

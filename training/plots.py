@@ -64,3 +64,20 @@ def comparison(means: pd.DataFrame, path: Path) -> None:
     wide.sort_values("all").plot.barh(ax=axis, title="NDCG@10 on the held-out days")
     axis.set_xlabel("mean over users")
     _save(figure, path)
+
+
+def ablation(table: pd.DataFrame, path: Path) -> None:
+    """`table`: part, column, change, low, high. How NDCG@10 changes when each part is left out, with its interval."""
+    columns = list(table["column"].unique())
+    titles = {"all": "all items", "new": "only items new to the user"}
+    figure, axes = plt.subplots(1, len(columns), figsize=(5 * len(columns), 3.8), sharey=True, squeeze=False)
+    order = table.groupby("part")["change"].mean().sort_values(ascending=False).index
+    for axis, column in zip(axes[0], columns, strict=True):
+        rows = table[table["column"].eq(column)].set_index("part").loc[order]
+        errors = [rows["change"] - rows["low"], rows["high"] - rows["change"]]
+        axis.barh(rows.index, rows["change"], xerr=errors, capsize=3)
+        axis.axvline(0.0, color="grey", linewidth=0.8)
+        axis.set_title(titles.get(column, column))
+        axis.set_xlabel("change of NDCG@10 without it")
+    figure.suptitle("validation: what each part is worth")
+    _save(figure, path)

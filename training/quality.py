@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pandas as pd
@@ -21,6 +20,7 @@ from engine.evaluation import COLUMNS, LIST_WIDE, PER_USER, HeldOut, baseline, e
 from engine.recipe import Recipe
 from engine.recommender import Recommender
 from engine.tuning import choose
+from engine.windows import Window
 from training import ranking
 
 OURS = "aisle"
@@ -34,16 +34,6 @@ BASELINES = {
 }
 
 
-@dataclass(frozen=True)
-class Window:
-    """items and histories as known before `at`; truth: distinct user_id, item_id bought after it."""
-
-    at: datetime
-    items: pd.DataFrame
-    histories: pd.DataFrame
-    truth: pd.DataFrame
-
-
 def compare(
     before: Window | None, validation: Window, test: Window, recipe: Recipe, max_users: int
 ) -> pd.DataFrame:
@@ -52,14 +42,10 @@ def compare(
     The blend is chosen on `validation`, the ranker on `before` and `validation`; fitted and judged at `test`. Without a
     two-tower: one that saw nothing of these days would have to be trained for each window, which is what `train` does.
     """
-    chosen, at_validation = choose(
-        validation.items, validation.histories, validation.truth, validation.at, recipe, max_users=max_users
-    )
+    chosen, at_validation = choose(validation, recipe, max_users)
     ranker = None
     if before is not None:
-        _, earlier = choose(
-            before.items, before.histories, before.truth, before.at, recipe, max_users=max_users
-        )
+        _, earlier = choose(before, recipe, max_users)
         ranker = ranking.choose(
             (earlier, before.histories, before.truth),
             (at_validation, validation.histories, validation.truth),

@@ -104,10 +104,14 @@ def learn(examples: Sequence[Examples], seed: int) -> Ranker | None:
 
 @dataclass(frozen=True)
 class Choice:
-    """ranker: None where the blend serves validation's users as well. figures: what both reached there."""
+    """ranker: None where the blend serves validation's users as well. figures: what both reached there.
+
+    judged: the ranker that validation judged, learnt on the window before; None where it was not taken.
+    """
 
     ranker: Ranker | None
     figures: dict[str, float]
+    judged: Ranker | None = None
 
 
 def choose(before: Window, validation: Window, max_users: int, seed: int) -> Choice:
@@ -130,7 +134,7 @@ def choose(before: Window, validation: Window, max_users: int, seed: int) -> Cho
     gains = [found["ranker"][column] / max(found["blend"][column], 1e-9) - 1 for column in found["blend"]]
     if not gains or np.mean(gains) <= 0:
         return Choice(None, figures)
-    return Choice(learn([first, Examples.of(*validation, max_users, seed)], seed), figures)
+    return Choice(learn([first, Examples.of(*validation, max_users, seed)], seed), figures, ranker)
 
 
 def _ndcg(

@@ -67,7 +67,7 @@ def refitted(settings: Settings, dataset: Dataset, gated: Recommender, folder: P
         dataset.frame("histories_A"),
         dataset.cuts.A,
         gated.recipe,
-        tower.export,
+        {"two_tower": tower.export},
         gated.ranker,
     )
     require_sound(refit)

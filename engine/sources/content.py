@@ -11,10 +11,9 @@ from scipy import sparse
 
 from engine.interactions import Catalogue, Events
 from engine.sources.base import Arrays
-from engine.sources.neighbours import pack, product, strongest, unpack
+from engine.sources.neighbours import by_column, nearest, pack, product, strongest, unpack
 
 _WORD = re.compile(r"\w+")
-BLOCK = 1024  # rows of similarities that are held dense at once
 
 
 @dataclass(frozen=True)
@@ -33,13 +32,10 @@ class Content:
     def fit(
         cls, events: Events, catalogue: Catalogue, neighbours: int = 200, half_life_days: float = 60.0
     ) -> Content:
-        """Memory: (BLOCK, n_items) float32 while fitting."""
+        """Memory: the product of BLOCK items' vectors while fitting, at most 8 BLOCK n_items bytes."""
         vectors = tfidf([words(catalogue, row) for row in range(len(catalogue))])
-        parts = [
-            _largest((vectors[start : start + BLOCK] @ vectors.T).toarray(), start, neighbours)
-            for start in range(0, len(catalogue), BLOCK)
-        ]
-        return cls(sparse.csr_array(sparse.vstack(parts).T.tocsr()), half_life_days)
+        similarity = nearest(vectors, sparse.csr_array(vectors.T), neighbours)
+        return cls(by_column(similarity), half_life_days)
 
     def scores(self, events: Events) -> np.ndarray:
         return product(events.tastes(self.half_life_days), self.similarity, events)
@@ -82,12 +78,3 @@ def tfidf(documents: list[list[str]]) -> sparse.csr_array:
     found = sparse.coo_array((np.array(values, np.float32), (rows, columns)), shape=shape).tocsr()
     length = np.sqrt(np.asarray(found.multiply(found).sum(axis=1)).ravel())
     return sparse.csr_array(sparse.diags_array(1 / np.maximum(length, 1e-9)).astype(np.float32) @ found)
-
-
-def _largest(similarity: np.ndarray, start: int, n: int) -> sparse.csr_array:
-    """The `n` largest of each row of a block that begins at item `start`; an item is not like itself."""
-    similarity[np.arange(len(similarity)), start + np.arange(len(similarity))] = 0.0
-    if n < similarity.shape[1]:
-        least = np.partition(similarity, similarity.shape[1] - n, axis=1)[:, similarity.shape[1] - n]
-        similarity[similarity < np.maximum(least, 1e-12)[:, None]] = 0.0
-    return sparse.csr_array(similarity)

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from engine.interactions import Catalogue, Events
 from engine.sources.base import Arrays
-from engine.sources.neighbours import keep_largest, pack, product, strongest, unpack
+from engine.sources.neighbours import by_column, nearest, pack, product, rows_of, strongest, unpack
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,15 @@ class ItemItem:
         neighbours: int = 200,
         half_life_days: float = 60.0,
     ) -> ItemItem:
-        """Memory: one dense (n_items, n_items) float32 while fitting: 55 MB for 3,700 items."""
+        """Memory: the sparse product of BLOCK items while fitting, then 8 bytes a neighbour."""
         bought = events.owned()
-        common = (bought.T @ bought).toarray()
-        norm = np.sqrt(np.diag(common))
-        similarity = common / (np.outer(norm, norm) + np.float32(shrinkage) + 1e-9)
-        np.fill_diagonal(similarity, 0.0)
-        return cls(keep_largest(similarity, neighbours), half_life_days)
+        norm = np.sqrt(np.asarray(bought.sum(axis=0)).ravel().astype(np.float32))
+
+        def cosine(common: sparse.csr_array, start: int) -> None:
+            common.data /= norm[rows_of(common) + start] * norm[common.indices] + np.float32(shrinkage)
+
+        similarity = nearest(sparse.csr_array(bought.T), bought, neighbours, cosine)
+        return cls(by_column(similarity), half_life_days)
 
     def scores(self, events: Events) -> np.ndarray:
         return product(events.tastes(self.half_life_days), self.similarity, events)

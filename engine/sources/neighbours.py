@@ -1,12 +1,17 @@
-"""Scoring from an item x item weight matrix: shared by item-item cosine and the linear model."""
+"""Scoring from an item x item weight matrix, and making one in bounded memory: shared by the item-based sources."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from scipy import sparse
 
 from engine.interactions import Events
 from engine.sources.base import Arrays
+
+BLOCK = 1024  # rows of an item x item matrix that are looked at together
+LEAST = 1e-12  # smaller in absolute value is nothing
 
 
 def keep_largest(weights: np.ndarray, n: int) -> sparse.csr_array:
@@ -18,9 +23,69 @@ def keep_largest(weights: np.ndarray, n: int) -> sparse.csr_array:
     if n < len(columns):
         columns = np.ascontiguousarray(columns)
         least = np.partition(columns, len(columns) - n, axis=1)[:, len(columns) - n]
-        weights = np.where(np.abs(weights) >= np.maximum(least, 1e-12), weights, 0.0)
+        weights = np.where(np.abs(weights) >= np.maximum(least, LEAST), weights, 0.0)
     found = sparse.csr_array(weights.astype(np.float32))
     found.eliminate_zeros()
+    found.sort_indices()
+    return found
+
+
+def keep_largest_of_rows(weights: sparse.csr_array, n: int) -> sparse.csr_array:
+    """As `keep_largest`, of each row of a sparse matrix, in place; ties at the edge up to 2 n values in all.
+
+    On a large sparse catalogue an item has a thousand neighbours with one buyer in common: memory stays bounded.
+    """
+    absolute, ends = np.abs(weights.data), weights.indptr
+    absolute[absolute < LEAST] = 0.0
+    for row in np.flatnonzero(np.diff(ends) > n):
+        values = absolute[ends[row] : ends[row + 1]]
+        least = np.partition(values, len(values) - n)[len(values) - n]
+        if np.count_nonzero(values >= least) <= 2 * n:
+            values[values < least] = 0.0
+        else:
+            values[np.argsort(-values, kind="stable")[n:]] = 0.0
+    weights.data[absolute == 0.0] = 0.0
+    weights.eliminate_zeros()
+    return weights
+
+
+def nearest(
+    left: sparse.csr_array,
+    right: sparse.csr_array,
+    n: int,
+    weigh: Callable[[sparse.csr_array, int], None] | None = None,
+    block: int = BLOCK,
+) -> sparse.csr_array:
+    """left @ right, (n_items, n_items), without the diagonal, `n` largest of each row: CSR float32.
+
+    `weigh` changes a block's values in place, before the cut; it is told the block's first row. Memory: the
+    product of `block` rows, and 8 n bytes an item.
+    """
+    parts = []
+    for start, product_ in products(left, right, block):
+        if weigh:
+            weigh(product_, start)
+        product_.data[product_.indices == rows_of(product_) + start] = 0.0
+        parts.append(keep_largest_of_rows(product_, n))
+    return sparse.csr_array(sparse.vstack(parts, format="csr"))
+
+
+def products(
+    left: sparse.csr_array, right: sparse.csr_array, block: int = BLOCK
+) -> Iterator[tuple[int, sparse.csr_array]]:
+    """left @ right, some rows at a time, each with the number of its first row."""
+    for start in range(0, left.shape[0], block):
+        yield start, sparse.csr_array(left[start : start + block] @ right)
+
+
+def rows_of(matrix: sparse.csr_array) -> np.ndarray:
+    """The row of each stored value."""
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+
+
+def by_column(rows: sparse.csr_array) -> sparse.csr_array:
+    """Transposed, columns in order: rows that speak for one item become columns that do."""
+    found = sparse.csr_array(rows.T.tocsr())
     found.sort_indices()
     return found
 
@@ -28,10 +93,17 @@ def keep_largest(weights: np.ndarray, n: int) -> sparse.csr_array:
 def strongest(weights: sparse.csr_array, tastes: sparse.csr_array, item: int) -> dict | None:
     """The item of a one-row history that adds most to `item`'s score."""
     mine = tastes.indices
-    parts = tastes.data * np.asarray(weights[mine, np.full(len(mine), item)]).ravel()
+    return strongest_of(mine, tastes.data * np.asarray(weights[mine, np.full(len(mine), item)]).ravel())
+
+
+def strongest_of(items: np.ndarray, parts: np.ndarray) -> dict | None:
+    """The item that adds most, and its share of all that speaks for the score; None where nothing does."""
     if not len(parts) or parts.max() <= 0:
         return None
-    return {"item": int(mine[parts.argmax()]), "share": round(float(parts.max() / parts[parts > 0].sum()), 3)}
+    return {
+        "item": int(items[parts.argmax()]),
+        "share": round(float(parts.max() / parts[parts > 0].sum()), 3),
+    }
 
 
 def pack(weights: sparse.csr_array) -> Arrays:

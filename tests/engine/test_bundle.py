@@ -20,7 +20,7 @@ from tests.engine.shop import CUT, frames, tower
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recommender, Path]:
     items, histories, _ = frames()
-    fitted = Recommender.fit(items, histories, CUT, Recipe(), tower())
+    fitted = Recommender.fit(items, histories, CUT, Recipe(), {"two_tower": tower()})
     folder = tmp_path_factory.mktemp("bundle")
     fitted.save(folder)
     return fitted, folder
@@ -44,7 +44,7 @@ def test_a_loaded_bundle_answers_as_the_model_that_was_saved(saved) -> None:
 
 def test_the_same_model_gives_the_same_bytes(saved, tmp_path: Path) -> None:
     items, histories, _ = frames()
-    Recommender.fit(items, histories, CUT, Recipe(), tower()).save(tmp_path)
+    Recommender.fit(items, histories, CUT, Recipe(), {"two_tower": tower()}).save(tmp_path)
     assert bundle.digest(tmp_path) == bundle.digest(saved[1])
 
 

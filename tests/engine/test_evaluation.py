@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from aisle.settings import Final
 from engine import slices
 from engine.evaluation import HeldOut, baseline, evaluate
 from engine.recipe import Recipe
@@ -87,3 +88,17 @@ def test_slices_of_items(held: HeldOut) -> None:
     assert buyers[~found["tail_items"]].min() >= buyers[found["tail_items"]].max()
     assert (~found["tail_items"]).sum() == 8
     assert (held.catalogue.numbers("days_since_first")[found["new_items"]] <= 28).all()
+
+
+def test_the_last_stage_is_measured() -> None:
+    """Both columns are judged by the lists that are served, and baselines have no last stage."""
+    items, histories, truth = frames()
+    fitted = Recommender.fit(items, histories, CUT, Recipe())
+    asked = fitted.with_final(Final(strength=0.5, similar_by="item_item"))
+    held = HeldOut.of(asked, histories, truth, CUT)
+    ids = np.array([*asked.catalogue.item_ids, ""], dtype=object)
+    for column, new_only in (("all", False), ("new", True)):
+        listed = held.lists(asked)[column]
+        assert (ids[listed] == asked.batch(held.states, 20, CUT, new_only)[0]).all()
+        assert (listed != held.lists(fitted)[column]).any()
+    assert baseline(asked, "linear").recipe.final == Final()

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.interactions import Catalogue, Events
+from engine.interactions import Catalogue, Counting, Events
 from engine.state import UserState, epoch, from_frame
 
 NOW = datetime(2024, 1, 31, tzinfo=UTC)
@@ -78,3 +78,90 @@ def test_the_catalogue_is_sorted_and_shows_nothing_deleted() -> None:
     assert found.item_ids == ["a", "b"]
     assert found.numbers("price").tolist() == [0.0, 1.0]
     assert found.value("price", 0) is None
+
+
+def counted(*rows: tuple[str, str, float], **counting) -> Events:
+    """As `events`, with exposures at -0.25 from the second ignored one on, and hides."""
+    items, kinds, ages = zip(*rows, strict=True)
+    times = [int(epoch(NOW) - age * DAY) for age in ages]
+    rules = Counting(
+        **{"never_again": ("hide",), "unclicked_impressions": 2, "unclicked_weight": -0.25} | counting
+    )
+    state = UserState("u", "Japan", items, kinds, times)
+    return Events.of([UserState("first"), state], {"a": 0, "b": 1}, NOW, {"purchase": 1.0}, rules)
+
+
+def total(found: Events) -> list[float]:
+    return found.matrix().toarray()[1].tolist()
+
+
+def test_exposures_without_interest_count_from_the_nth_on() -> None:
+    shown = [("a", "impression", float(age)) for age in (2, 3, 4)]
+    assert total(counted(shown[0])) == [0.0, 0.0]
+    assert total(counted(*shown)) == [-0.5, 0.0]
+    assert total(counted(*shown[:2], ("b", "impression", 5))) == [-0.25, 0.0], "of the same item"
+    assert total(counted(*shown, unclicked_weight=0.0)) == [0.0, 0.0]
+
+
+def test_an_exposure_that_was_answered_within_a_day_is_none() -> None:
+    shown = [("a", "impression", float(age)) for age in (2, 4, 6)]
+    for kind in ("click", "view", "cart"):
+        assert total(counted(*shown, ("a", kind, 5.5))) == [-0.25, 0.0]
+    assert total(counted(*shown, ("a", "click", 4.9))) == [-0.5, 0.0], (
+        "too late for the one, too early for the next"
+    )
+    assert total(counted(*shown, ("b", "click", 5.5))) == [-0.5, 0.0], "of another item"
+    assert total(counted(*shown, ("a", "click", 6.0))) == [-0.25, 0.0], "in the same second"
+
+
+def test_the_last_days_exposures_are_still_open() -> None:
+    assert total(counted(*[("a", "impression", age) for age in (0.1, 0.5, 0.9, 3.0)])) == [0.0, 0.0]
+
+
+def test_exposures_together_weigh_at_most_a_dislike() -> None:
+    shown = [("a", "impression", float(age)) for age in range(2, 40)]
+    assert total(counted(*shown)) == [-1.0, 0.0]
+    assert total(counted(*shown, ("a", "purchase", 60))) == [0.0, 0.0]
+    found = counted(*shown)
+    assert sorted(found.age.tolist()) == [2.0, 3.0, 4.0, 5.0], "and the newest are those that count"
+
+
+def test_exposures_count_as_one_by_one_reading_says() -> None:
+    """Against the definition, written out, on random histories."""
+    rng = np.random.default_rng(2)
+    for _ in range(30):
+        rows = [
+            (
+                str(rng.choice(["a", "b"])),
+                str(rng.choice(["impression", "click", "purchase"], p=[0.8, 0.1, 0.1])),
+                age,
+            )
+            for age in np.sort(rng.uniform(0, 12, 30))
+        ]
+        wanted = []
+        for item in "ab":
+            ignored = [
+                age
+                for name, kind, age in rows
+                if (name, kind) == (item, "impression")
+                and age >= 1
+                and not any(n == item and k != "impression" and 0 <= age - a <= 1 for n, k, a in rows)
+            ]
+            bought = sum((name, kind) == (item, "purchase") for name, kind, _ in rows)
+            wanted.append(bought - 0.25 * min(max(len(ignored) - 1, 0), 4))
+        assert total(counted(*rows)) == pytest.approx(wanted)
+
+
+def test_what_was_hidden_stays_so_until_it_is_wanted_again() -> None:
+    assert counted(("a", "hide", 3), ("a", "hide", 1), ("b", "view", 1)).hidden.tolist() == [[1], [0]]
+    assert counted(("a", "hide", 3), ("a", "view", 1)).hidden.tolist() == [[1], [0]]
+    assert counted(("a", "hide", 3), ("a", "purchase", 1)).hidden.tolist() == [[], []]
+    assert counted(("a", "hide", 3), ("a", "purchase", 4)).hidden.tolist() == [[1], [0]]
+    assert counted(("z", "hide", 3)).hidden.tolist() == [[], []], "an item that nobody knows"
+    assert counted(("a", "hide", 3), never_again=()).hidden.tolist() == [[], []]
+
+
+def test_among_the_first_items_only_their_events_are_left() -> None:
+    found = counted(("a", "purchase", 1), ("b", "purchase", 1), ("b", "hide", 0.5)).among(1)
+    assert (found.n_items, found.item.tolist(), found.hidden.tolist()) == (1, [0], [[], []])
+    assert found.matrix().shape == (2, 1)

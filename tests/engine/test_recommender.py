@@ -14,13 +14,14 @@ from engine.recipe import Recipe
 from engine.recommender import Recommender
 from engine.state import UserState, from_frame
 from engine.tuning import choose
+from engine.windows import Window
 from tests.engine.shop import CUT, frames, tower
 
 
 @pytest.fixture(scope="module")
 def fitted() -> Recommender:
     items, histories, _ = frames()
-    return Recommender.fit(items, histories, CUT, Recipe(), tower())
+    return Recommender.fit(items, histories, CUT, Recipe(), {"two_tower": tower()})
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,9 @@ def test_broken_weights_are_named_and_their_items_not_shown(states) -> None:
     recipe = recipe.model_copy(
         update={"weights": replace(recipe.weights, again={"two_tower": 1.0}, new={"two_tower": 1.0})}
     )
-    fitted = Recommender.fit(items, histories, CUT, recipe, replace(tower(), item_vectors=vectors))
+    fitted = Recommender.fit(
+        items, histories, CUT, recipe, {"two_tower": replace(tower(), item_vectors=vectors)}
+    )
     assert any("two_tower.item_vectors" in fault for fault in fitted.faults())
     ids, _ = fitted.batch(states, 40, CUT)
     assert "item 03" not in ids
@@ -101,7 +104,7 @@ def test_a_model_that_is_all_nan_still_answers(states) -> None:
     )
     vectors = np.full_like(tower().item_vectors, np.nan)
     broken = replace(tower(), item_vectors=vectors, layers=[(k * np.nan, b, a) for k, b, a in tower().layers])
-    fitted = Recommender.fit(items, histories, CUT, recipe, broken)
+    fitted = Recommender.fit(items, histories, CUT, recipe, {"two_tower": broken})
     assert fitted.recommend(states[0], 5, CUT) == fitted.popular(states[0].country, 5)
 
 
@@ -142,12 +145,12 @@ def test_many_threads_get_the_same_answer(fitted, states) -> None:
 
 def test_the_choice_of_a_blend_beats_its_parts_and_is_repeatable() -> None:
     items, histories, truth = frames(CUT - timedelta(days=28))
-    recipe, _ = choose(items, histories, truth, CUT - timedelta(days=28), Recipe())
+    recipe, _ = choose(Window(CUT - timedelta(days=28), items, histories, truth), Recipe())
     assert recipe.cut is None
-    again, _ = choose(items, histories, truth, CUT - timedelta(days=28), Recipe())
+    again, _ = choose(Window(CUT - timedelta(days=28), items, histories, truth), Recipe())
     assert recipe == again
     with pytest.raises(ValueError, match="no blend to choose"):
-        choose(items, histories, truth.iloc[:0], CUT, Recipe())
+        choose(Window(CUT, items, histories, truth.iloc[:0]), Recipe())
 
 
 def test_no_items_is_an_error_that_says_so() -> None:

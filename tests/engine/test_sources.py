@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from engine import bundle
 from engine.interactions import Catalogue, Events
 from engine.sources import FROM_HISTORIES
+from engine.sources import linear as linear_module
+from engine.sources.factors import Factors
+from engine.sources.graph import Graph
+from engine.sources.item_item import ItemItem
 from engine.sources.linear import Linear
-from engine.sources.neighbours import keep_largest
+from engine.sources.neighbours import keep_largest, keep_largest_of_rows, nearest
+from engine.sources.people import People
 from engine.sources.popularity import Popularity
 from engine.sources.two_tower import TwoTower
 from engine.state import UserState, from_frame
@@ -26,11 +32,14 @@ def events(catalogue: Catalogue) -> Events:
     return Events.of(from_frame(frames()[1]), catalogue.index, CUT, WEIGHTS)
 
 
-@pytest.fixture(scope="module", params=[*FROM_HISTORIES, TwoTower.name])
+HISTORIES = {**FROM_HISTORIES, **{kind.name: kind for kind in (Graph, Factors, People)}}
+
+
+@pytest.fixture(scope="module", params=[*HISTORIES, TwoTower.name])
 def source(request, catalogue: Catalogue, events: Events):
     if request.param == TwoTower.name:
         return TwoTower.fit(tower(), catalogue)
-    return FROM_HISTORIES[request.param].fit(events, catalogue)
+    return HISTORIES[request.param].fit(events, catalogue)
 
 
 def test_scores_are_whole(source, events: Events) -> None:
@@ -50,9 +59,9 @@ def test_users_are_scored_alone_as_in_company(source, events: Events, catalogue:
     np.testing.assert_allclose(source.scores(alone)[0], source.scores(events)[5], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["item_item", "linear"])
+@pytest.mark.parametrize("name", ["item_item", "linear", "graph", "factors", "people"])
 def test_neighbours_are_of_the_same_taste(name: str, events: Events, catalogue: Catalogue) -> None:
-    found = FROM_HISTORIES[name].fit(events, catalogue).scores(events)
+    found = HISTORIES[name].fit(events, catalogue).scores(events)
     half = N_ITEMS // 2
     own = np.where(
         np.arange(events.n_users) % 2 == 0, found[:, :half].mean(axis=1), found[:, half:].mean(axis=1)
@@ -85,6 +94,58 @@ def test_a_small_country_is_drawn_to_the_whole(catalogue: Catalogue) -> None:
 def test_the_tower_never_prefers_what_it_does_not_know(events: Events, catalogue: Catalogue) -> None:
     found = TwoTower.fit(tower(), catalogue).scores(events)
     assert (found[:, N_ITEMS // 2 :] <= found[:, : N_ITEMS // 2].min(axis=1, keepdims=True)).all()
+
+
+def test_a_neighbourhood_of_all_items_is_the_whole_regression(
+    events: Events, catalogue: Catalogue, monkeypatch
+) -> None:
+    exact = Linear.fit(events, catalogue, neighbours=N_ITEMS).weights.toarray()
+    monkeypatch.setattr(linear_module, "WHOLE", N_ITEMS - 1)
+    near = Linear.fit(events, catalogue, nearby=N_ITEMS).weights.toarray()
+    common = (events.owned().T @ events.owned()).toarray() > 0
+    assert (near[~common] == 0).all()
+    np.testing.assert_allclose(near[common], exact[common], atol=0.02)
+    few = Linear.fit(events, catalogue, nearby=4).weights.toarray()
+    assert (np.count_nonzero(few, axis=0) <= 8).all()
+
+
+def test_a_submatrix_is_read_from_what_the_cut_left(events: Events) -> None:
+    gram = sparse.csr_array([[4.0, 2.0, 0.0], [0.0, 3.0, 1.0], [5.0, 1.0, 6.0]], dtype=np.float32)
+    place = np.full(3, -1, np.int32)
+    found = linear_module.submatrix(gram, np.array([2, 0]), place)
+    assert found.tolist() == [[6.0, 5.0], [5.0, 4.0]]
+    assert (place == -1).all()
+
+
+def test_blocks_give_what_the_dense_matrix_gave(events: Events, catalogue: Catalogue) -> None:
+    """The formula of item-item cosine, all at once, as it was computed before it went block by block."""
+    common = (events.owned().T @ events.owned()).toarray()
+    norm = np.sqrt(np.diag(common))
+    similarity = common / (np.outer(norm, norm) + np.float32(5.0))
+    np.fill_diagonal(similarity, 0.0)
+    found = ItemItem.fit(events, catalogue, shrinkage=5.0, neighbours=6).similarity.toarray()
+    np.testing.assert_allclose(found, keep_largest(similarity, 6).toarray(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("block", [1, 7, 100])
+def test_nearest_does_not_depend_on_the_block(block: int) -> None:
+    left = sparse.random_array((30, 12), density=0.3, random_state=3, dtype=np.float32).tocsr()
+    right = sparse.csr_array(left.T)
+
+    def doubled(values: sparse.csr_array, start: int) -> None:
+        values.data *= np.float32(2.0)
+
+    found = nearest(left, right, 4, doubled, block).toarray()
+    whole = 2 * (left @ right).toarray()
+    np.fill_diagonal(whole, 0.0)
+    np.testing.assert_allclose(found, keep_largest(whole.T, 4).toarray().T, rtol=1e-6)
+
+
+def test_ties_are_kept_while_they_are_few() -> None:
+    few = sparse.csr_array(np.array([[3.0, 1.0, 1.0, 0.0, 0.0]], np.float32))
+    assert keep_largest_of_rows(few, 2).nnz == 3
+    many = sparse.csr_array(np.ones((1, 50), np.float32))
+    assert keep_largest_of_rows(many, 2).nnz == 2
 
 
 def test_keep_largest_keeps_each_columns_best() -> None:

@@ -18,6 +18,7 @@ from engine.evaluation import HeldOut, baseline, evaluate
 from engine.interactions import Events
 from engine.recipe import Recipe
 from engine.recommender import Recommender
+from engine.windows import Window
 from tests.training.frames import write_dataset
 from training.dataset import Dataset
 
@@ -53,7 +54,7 @@ class Shop:
         frame, cuts = self.dataset.frame, self.dataset.cuts
         valid, test = joined(frame("histories_V")), joined(frame("histories_T"))
         truth = frame("truth_validation")
-        recipe, _ = tuning.choose(self.items("V"), valid, truth, cuts.V, Recipe(), max_users=150)
+        recipe, _ = tuning.choose(Window(cuts.V, self.items("V"), valid, truth), Recipe(), max_users=150)
         return Recommender.fit(self.items("T"), test, cuts.T, recipe)
 
     @cached_property

@@ -189,3 +189,11 @@ def test_broken_weights_never_register(room, fitted) -> None:
 
 def test_figures_are_finite(evaluated) -> None:
     assert all(np.isfinite(value) for each in evaluated["figures"].values() for value in each.values())
+
+
+def test_the_run_says_what_each_part_is_worth(room, evaluated) -> None:
+    settings, _ = room
+    assert {"linear", "two_tower", "popularity"} <= set(evaluated["ablation"])
+    registry = Registry(settings)
+    kept = {each.path for each in registry.client.list_artifacts(evaluated["mlflow_run"], "evaluation")}
+    assert {"evaluation/ablation.csv", "evaluation/ablation.png"} <= kept
