@@ -40,6 +40,13 @@ class EngineRun:
     us_per_list: dict[str, float]
 
 
+def everything() -> Settings:
+    """The project's settings, with every source that there is for validation to choose from. The same for all sets."""
+    settings = settings_module.load()
+    training = settings.training.model_copy(update={"sources": [*settings.training.sources, "sequence"]})
+    return settings.model_copy(update={"training": training})
+
+
 def run(protocol: Protocol, settings: Settings) -> EngineRun:
     """Raises CalledProcessError where the engine fails. `settings` are read anew in the other process."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -73,25 +80,24 @@ def _fitted(protocol: Protocol, settings: Settings):
     """The recommender at the test's start, and the seconds of each source's last fit."""
     from engine.recipe import Recipe
     from engine.recommender import Recommender
-    from engine.tuning import choose
-    from training import ranking
+    from training.learned import with_sequence
+    from training.selection import select
+    from training.sequence_model import SequenceSettings
 
-    recipe, most = Recipe.of(settings), settings.training.blend_users
-    window, test = protocol.validation, protocol.test
-    chosen, at_validation = choose(window, recipe, max_users=most)
-    ranker = None
-    if protocol.earlier:
-        before = protocol.earlier[-1]
-        _, earlier = choose(before, recipe, max_users=most)
-        ranker = ranking.choose(
-            (earlier, before.histories, before.truth),
-            (at_validation, window.histories, window.truth),
-            most,
-            recipe.seed,
-        ).ranker
+    most, recipe = settings.training.blend_users, Recipe.of(settings)
+    earlier, validation, test = protocol.earlier, protocol.validation, protocol.test
+    if "sequence" in recipe.sources:
+        windows = with_sequence([*earlier, validation, test], len(earlier), recipe, SequenceSettings(), _say)
+        earlier, (validation, test) = windows[:-2], windows[-2:]
+    chosen, choice, _ = select(earlier, validation, recipe, most, say=_say)
+    ranker = choice.ranker
     with _timed_sources() as seconds:
-        ours = Recommender.fit(test.items, test.histories, test.at, chosen, ranker=ranker)
+        ours = Recommender.fit(test.items, test.histories, test.at, chosen, test.exports, ranker)
     return ours, seconds
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 class _timed_sources:
@@ -142,7 +148,7 @@ def _lists(model, question: Question, column: str) -> np.ndarray:
 def main() -> None:
     asked, answer = (Path(each) for each in sys.argv[1:3])
     protocol, settings = pickle.loads(asked.read_bytes())  # written by `run` a moment ago
-    answer.write_bytes(pickle.dumps(_here(protocol, settings or settings_module.load()), protocol=5))
+    answer.write_bytes(pickle.dumps(_here(protocol, settings), protocol=5))
 
 
 if __name__ == "__main__":

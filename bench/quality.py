@@ -15,7 +15,6 @@ from typing import Any
 
 from rich.table import Table
 
-from aisle import settings as settings_module
 from aisle.terminal import screen
 from bench import engine_run, plots, protocols
 from bench.contest import Contest
@@ -65,7 +64,7 @@ def run(name: str, minutes: float, with_engine: bool = True) -> dict[str, Any]:
     shares: dict[str, float] = {}
     if with_engine:
         try:
-            found = engine_run.run(protocol, settings_module.load())
+            found = engine_run.run(protocol, engine_run.everything())
             shares = found.shares
             for model, lists in found.lists.items():
                 told = {

@@ -10,24 +10,31 @@ import pandas as pd
 from scipy import sparse
 
 from engine import metrics
-from engine.blend import choose_weights
+from engine.blend import choose_weights, combine
 from engine.interactions import Catalogue, Events
-from engine.recipe import Recipe
+from engine.recipe import USUAL, Recipe
 from engine.recommender import Recommender, fit_source
 from engine.sources import FROM_HISTORIES
+from engine.sources.two_tower import TwoTower
 from engine.state import UserState, from_frame
 from engine.windows import Window
 
+WORTH = 0.005  # of NDCG that a source beyond the usual ones must bring: it costs time in every answer
 REPEATS = 0.002  # share of what was bought that its buyer already had, below which a shop is one where nobody buys again
 
 
 def choose(
-    window: Window, recipe: Recipe, max_users: int = 1500, k: int = 20, tune: bool = False
+    window: Window,
+    recipe: Recipe,
+    max_users: int = 1500,
+    k: int = 20,
+    select: bool = False,
+    tune: bool = False,
 ) -> tuple[Recipe, Recommender]:
     """The recipe that serves best after the window's start, and the recommender fitted before it.
 
-    A seeded sample of `max_users` buyers decides. tune: searches each source's hyperparameters too. Raises ValueError
-    where nobody with a history bought.
+    A seeded sample of `max_users` buyers decides. select: sources beyond the usual ones stay only where they are worth it,
+    see WORTH. tune: searches each source's hyperparameters too. Raises ValueError where nobody with a history bought.
     """
     trial = _Trial.of(window, recipe, max_users, k)
     if tune:
@@ -38,8 +45,32 @@ def choose(
     events = fitted.events(trial.states, window.at)
     normalised = fitted.normalised_scores(events)
     owned = events.owned()
-    fitted = fitted.with_weights(choose_weights(normalised, owned, trial.truth, k, repeat=repeat))
+    names = _selected(trial, normalised, owned, repeat) if select else tuple(normalised)
+    fitted = fitted.without(set(normalised) - set(names))
+    left = {name: normalised[name] for name in names}
+    fitted = fitted.with_weights(choose_weights(left, owned, trial.truth, k, repeat=repeat))
     return fitted.recipe.model_copy(update={"cut": None}), fitted
+
+
+def _selected(
+    trial: _Trial, normalised: Mapping[str, np.ndarray], owned: sparse.csr_array, repeat: bool
+) -> tuple[str, ...]:
+    """The usual sources, and of the others each that makes the best blend so far better by WORTH."""
+
+    def value(names: list[str]) -> float:
+        left = {name: normalised[name] for name in names}
+        weights = choose_weights(left, owned, trial.truth, trial.k, repeat=repeat)
+        scores = combine(left, owned, weights)
+        return sum(_ndcg(scores, trial, new_only) for new_only in ((False, True) if repeat else (True,)))
+
+    kept = [name for name in normalised if name in (*USUAL, TwoTower.name)]
+    others = [name for name in normalised if name not in kept]
+    best = value(kept) if others else 0.0
+    for name in others:
+        reached = value([*kept, name])
+        if reached > best * (1 + WORTH):
+            kept, best = [*kept, name], reached
+    return tuple(name for name in normalised if name in kept)
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,12 @@ from aisle import lake
 from aisle.errors import BadModel, TooLittleData
 from aisle.settings import Settings
 from aisle.stages import StepContext
-from engine import tuning
 from engine.recipe import Recipe
 from engine.recommender import Recommender
 from engine.sources import Export
 from engine.sources.two_tower import TwoTower
 from engine.windows import Window
-from training import ablation, plots, ranking, reference, towers
+from training import ablation, plots, ranking, reference, selection, towers
 from training.dataset import Dataset
 from training.run_note import NAME, read_note, write_note
 from training.towers import Tower
@@ -72,38 +71,25 @@ def seeded(settings: Settings, context: StepContext) -> Settings:
 def chosen(
     dataset: Dataset, settings: Settings, learnt: Mapping[str, Tower], folder: Path
 ) -> tuple[Recipe, ranking.Choice]:
-    """The recipe whose blend serves validation's users best, and the ranker if it serves them better still."""
+    """See training.selection; the recommender that validation judged is kept for the ablations."""
+    truths = {"R": "truth_ranker", "V": "truth_validation"}
+    earlier, validation = (
+        [
+            Window(moment, *_known(dataset, name), dataset.frame(truths[name]), _exports(learnt[name]))
+            for name, moment in dataset.cuts.items()
+            if name in wanted
+        ]
+        for wanted in (("R",), ("V",))
+    )
+    users = settings.training.blend_users
     try:
-        recipe, at_V = _blended(dataset, settings, learnt, "V", "truth_validation")
+        recipe, choice, judged = selection.select(
+            earlier, validation[0], Recipe.of(settings), users, say=_say
+        )
     except ValueError as error:
         raise TooLittleData(f"{error}; import more days, or lower training.validation_days") from None
-    ablation.keep(at_V[0], folder)
-    if dataset.cuts.R is None:
-        _say("no ranker: the purchases do not reach back far enough for a window before validation")
-        return recipe, ranking.Choice(None, {})
-    try:
-        _, at_R = _blended(dataset, settings, learnt, "R", "truth_ranker")
-    except ValueError as error:
-        _say(f"no ranker: {error}")
-        return recipe, ranking.Choice(None, {})
-    choice = ranking.choose(at_R, at_V, settings.training.blend_users, settings.training.seed)
-    for name, value in choice.figures.items():
-        _say(f"{name} {value:.4f}")
-    ablation.keep(at_V[0].with_ranker(choice.judged), folder)
+    ablation.keep(judged, folder)
     return recipe, choice
-
-
-def _blended(
-    dataset: Dataset, settings: Settings, learnt: Mapping[str, Tower], cut: str, bought: str
-) -> tuple[Recipe, ranking.Window]:
-    """The recipe whose blend serves best after a cut, and the recommender fitted at it, histories and what was bought.
-
-    Raises ValueError where nobody with a history bought.
-    """
-    (items, histories), truth = _known(dataset, cut), dataset.frame(bought)
-    window = Window(getattr(dataset.cuts, cut), items, histories, truth, _exports(learnt[cut]))
-    recipe, fitted = tuning.choose(window, Recipe.of(settings), settings.training.blend_users)
-    return recipe, (fitted, histories, truth)
 
 
 def _exports(tower: Tower) -> dict[str, Export]:

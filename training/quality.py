@@ -19,9 +19,8 @@ from engine import intervals
 from engine.evaluation import COLUMNS, LIST_WIDE, PER_USER, HeldOut, baseline, evaluate
 from engine.recipe import Recipe
 from engine.recommender import Recommender
-from engine.tuning import choose
 from engine.windows import Window
-from training import ranking
+from training.selection import select
 
 OURS = "aisle"
 BLEND = "aisle without ranker"
@@ -42,16 +41,8 @@ def compare(
     The blend is chosen on `validation`, the ranker on `before` and `validation`; fitted and judged at `test`. Without a
     two-tower: one that saw nothing of these days would have to be trained for each window, which is what `train` does.
     """
-    chosen, at_validation = choose(validation, recipe, max_users)
-    ranker = None
-    if before is not None:
-        _, earlier = choose(before, recipe, max_users)
-        ranker = ranking.choose(
-            (earlier, before.histories, before.truth),
-            (at_validation, validation.histories, validation.truth),
-            max_users,
-            recipe.seed,
-        ).ranker
+    chosen, choice, _ = select([before] if before else [], validation, recipe, max_users)
+    ranker = choice.ranker
     ours = Recommender.fit(test.items, test.histories, test.at, chosen, ranker=ranker)
     held = HeldOut.of(ours, test.histories, test.truth, test.at)
     models = {name: baseline(ours, source) for name, source in BASELINES.items() if source in ours.sources}

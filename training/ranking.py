@@ -114,14 +114,14 @@ class Choice:
     judged: Ranker | None = None
 
 
-def choose(before: Window, validation: Window, max_users: int, seed: int) -> Choice:
-    """Each recommender has the blend that was chosen on its own window."""
-    first = Examples.of(*before, max_users, seed)
-    ranker = learn([first], seed)
+def choose(before: Sequence[Window], validation: Window, max_users: int, seed: int) -> Choice:
+    """Each recommender has the blend that was chosen on its own window. before: oldest first, all of them over by validation."""
+    first = [Examples.of(*each, max_users, seed) for each in before]
+    ranker = learn(first, seed)
     if ranker is None:
         return Choice(None, {})
     rivals = {
-        "blend": validation[0].with_weights(before[0].recipe.weights),
+        "blend": validation[0].with_weights(before[-1][0].recipe.weights),
         "ranker": validation[0].with_ranker(ranker),
     }
     found = {name: _ndcg(rival, *validation[1:], max_users, seed) for name, rival in rivals.items()}
@@ -134,7 +134,7 @@ def choose(before: Window, validation: Window, max_users: int, seed: int) -> Cho
     gains = [found["ranker"][column] / max(found["blend"][column], 1e-9) - 1 for column in found["blend"]]
     if not gains or np.mean(gains) <= 0:
         return Choice(None, figures)
-    return Choice(learn([first, Examples.of(*validation, max_users, seed)], seed), figures, ranker)
+    return Choice(learn([*first, Examples.of(*validation, max_users, seed)], seed), figures, ranker)
 
 
 def _ndcg(

@@ -64,7 +64,7 @@ def test_too_few_examples_give_none(before) -> None:
 
 
 def test_the_shop_gets_whichever_serves_validation_better(before, validation) -> None:
-    choice = ranking.choose(before, validation, 100, 7)
+    choice = ranking.choose([before], validation, 100, 7)
     gains = [
         choice.figures[f"validation/ranker/{column}/ndcg@10"]
         / choice.figures[f"validation/blend/{column}/ndcg@10"]
@@ -73,7 +73,7 @@ def test_the_shop_gets_whichever_serves_validation_better(before, validation) ->
     ]
     assert (choice.ranker is not None) == (sum(gains) > 0)
     hopeless = before[2].assign(item_id=np.random.default_rng(0).permutation(before[2]["item_id"]))
-    assert ranking.choose((*before[:2], hopeless), validation, 100, 7).ranker is None
+    assert ranking.choose([(*before[:2], hopeless)], validation, 100, 7).ranker is None
 
 
 def test_a_ranked_answer_adds_up_and_survives_the_bundle(validation, ranker, tmp_path) -> None:
