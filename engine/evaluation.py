@@ -20,6 +20,7 @@ from engine import metrics, slices
 from engine.blend import Weights
 from engine.interactions import Catalogue
 from engine.recommender import Recommender
+from engine.sources.popularity import Popularity
 from engine.state import UserState, from_frame
 from engine.tuning import truth_matrix
 
@@ -92,7 +93,8 @@ def evaluate(held: HeldOut, lists: Mapping[str, np.ndarray]) -> pd.DataFrame:
 
 def baseline(recommender: Recommender, source: str) -> Recommender:
     """One source alone and no last stage, with the same fallback to what is popular for users without a history."""
-    return recommender.with_weights(Weights(again={source: 1.0}, new={source: 1.0})).with_final(Final())
+    only = recommender.without(set(recommender.sources) - {source, Popularity.name})
+    return only.with_weights(Weights(again={source: 1.0}, new={source: 1.0})).with_final(Final())
 
 
 def _without(truth: sparse.csr_array, owned: sparse.csr_array) -> sparse.csr_array:

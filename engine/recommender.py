@@ -108,7 +108,7 @@ class Recommender:
     def without(self, names: Collection[str]) -> Recommender:
         """The same sources but for these, without the ranker, which reads them."""
         left = {name: source for name, source in self.sources.items() if name not in names}
-        settings = {name: self.recipe.sources[name] for name in left}
+        settings = {name: self.recipe.sources.get(name, {}) for name in left}
         recipe = self.recipe.model_copy(update={"sources": settings})
         return Recommender(recipe, self.catalogue, left, self.trends)
 
