@@ -22,7 +22,7 @@ def with_sequence(
     settings: SequenceSettings,
     say: Callable[[str], None] = print,
 ) -> list[Window]:
-    """The windows with a sequence model each; as they are where no history has an order (one moment for all events).
+    """The windows with a sequence model each; as they are where no user has two events.
 
     validation: the place of the window that chooses the number of epochs; the others are learnt as long.
     """
