@@ -220,8 +220,7 @@ class Recommender:
         listed = self.top(scores, k)[0]
         listed = listed[listed >= 0]
         if not len(listed):
-            own = [self.catalogue.item_ids[item] for item in events.hidden[1]]
-            return self.popular(state.country, k, [*exclude, *own])
+            return self.popular(state.country, k, [*exclude, *self.hidden(state, now)])
         parts = self._parts(events, Scored(before, scored.normalised, scored.candidates), listed)
         for item in listed:
             moved = float(scores[0, item] - before[0, item])
@@ -234,6 +233,10 @@ class Recommender:
             )
             for item in listed
         ]
+
+    def hidden(self, state: UserState, now: datetime) -> list[str]:
+        """Items that this user asked not to see again."""
+        return [self.catalogue.item_ids[item] for item in self.events([state], now).hidden[1]]
 
     def _parts(self, events: Events, scored: Scored, listed: np.ndarray) -> dict[int, dict[str, float]]:
         """What adds up to each listed item's score, by item; 'below' is what keeps an item under the ranked ones."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -38,19 +38,23 @@ def moment(recommender: Recommender, state: UserState) -> datetime:
 def answer(recommender: Recommender, state: UserState, k: int) -> Answer:
     """k items for a state; what is popular where its history says nothing, or the engine fails on it."""
     found: list[Recommended] = []
+    never: list[str] = []
     degraded = None
     if speaks(recommender, state):
         try:
-            found = recommender.recommend(state, k, moment(recommender, state))
+            now = moment(recommender, state)
+            never, found = recommender.hidden(state, now), recommender.recommend(state, k, now)
         except (
             Exception
         ):  # a shopper gets an answer whatever one history does to the engine; the log gets the traceback
             log.exception("the engine failed on a history of %d events", len(state.item_ids))
             degraded = "engine_failed"
     if found:
-        return Answer("personalised", shown(recommender, topped_up(recommender, found, state.country, k)))
+        return Answer(
+            "personalised", shown(recommender, topped_up(recommender, found, state.country, k, never))
+        )
     country = state.country if knows_country(recommender, state.country) else None
-    popular = topped_up(recommender, [], country, k)
+    popular = topped_up(recommender, [], country, k, never)
     return Answer("popular_country" if country else "popular", shown(recommender, popular), degraded)
 
 
@@ -68,13 +72,17 @@ def knows_country(recommender: Recommender, country: str | None) -> bool:
 
 
 def topped_up(
-    recommender: Recommender, found: list[Recommended], country: str | None, k: int
+    recommender: Recommender,
+    found: list[Recommended],
+    country: str | None,
+    k: int,
+    never: Collection[str] = (),
 ) -> list[Recommended]:
-    """At most k items: what was found, then what is popular in the country, then everywhere."""
+    """At most k items: what was found, then what is popular in the country, then everywhere, without the items of `never`."""
     items = {each.item_id: each for each in found}
     for where in dict.fromkeys((country, None)):
         if len(items) < k:
-            for each in recommender.popular(where, k + len(items)):
+            for each in recommender.popular(where, k + len(items), never):
                 items.setdefault(each.item_id, each)
     return list(items.values())[:k]
 
