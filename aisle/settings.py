@@ -109,6 +109,7 @@ class Training(_Section):
     history_items: int = Field(gt=0)
     history_half_life_days: float = Field(gt=0)
     blend_users: int = Field(gt=0)
+    ranker_users: int = Field(gt=0)
     unclicked_impressions: int = Field(gt=0)
     unclicked_weight: float = Field(le=0)
     never_again: list[str]

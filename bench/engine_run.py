@@ -89,7 +89,7 @@ def _fitted(protocol: Protocol, settings: Settings):
     if "sequence" in recipe.sources:
         windows = with_sequence([*earlier, validation, test], len(earlier), recipe, SequenceSettings(), _say)
         earlier, (validation, test) = windows[:-2], windows[-2:]
-    chosen, choice, _ = select(earlier, validation, recipe, most, say=_say)
+    chosen, choice, _ = select(earlier, validation, recipe, most, settings.training.ranker_users, say=_say)
     ranker = choice.ranker
     with _timed_sources() as seconds:
         ours = Recommender.fit(test.items, test.histories, test.at, chosen, test.exports, ranker)

@@ -103,7 +103,8 @@ class TutorialTower(tfrs.Model):
         self.vocabulary = Vocabulary.of(items["item_id"], examples["country"])
         self.items = _item_columns(items)
         known, size = self.vocabulary, training.dimension
-        self.query_tower = QueryTower(known.items.tolist(), known.countries.tolist(), size)
+        # A set without countries has one that nobody comes from: Keras wants a word.
+        self.query_tower = QueryTower(known.items.tolist(), known.countries.tolist() or ["none"], size)
         categories = sorted(set(self.items["category"]))
         self.candidate_tower = CandidateTower(
             known.items.tolist(), self.items["title"].tolist(), categories, size

@@ -84,7 +84,7 @@ def chosen(
     users = settings.training.blend_users
     try:
         recipe, choice, judged = selection.select(
-            earlier, validation[0], Recipe.of(settings), users, say=_say
+            earlier, validation[0], Recipe.of(settings), users, settings.training.ranker_users, say=_say
         )
     except ValueError as error:
         raise TooLittleData(f"{error}; import more days, or lower training.validation_days") from None

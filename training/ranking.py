@@ -19,7 +19,7 @@ from engine.evaluation import HeldOut, evaluate
 from engine.ranker import Ranker
 from engine.ranking import names_of
 from engine.recommender import Recommender
-from engine.state import from_frame
+from engine.state import UserState, from_frame
 from engine.tuning import truth_matrix
 
 # OpenMP's threads spin while they wait: on a core that others want too, that made training three times slower.
@@ -44,6 +44,7 @@ PARAMETERS: dict[str, Any] = {
 }
 # A recommender fitted at a cut, the histories as of it, and what was bought after it.
 Window = tuple[Recommender, pd.DataFrame, pd.DataFrame]
+CELLS = 20_000_000  # scores of a source that are held at once: 80 MB
 LEAST_ROWS = 1_000  # candidates with labels: fewer teach trees nothing, and LightGBM wants 300 in a leaf
 
 
@@ -68,16 +69,29 @@ class Examples:
             raise ValueError(
                 f"a history knows an event at {newest} (epoch s), and the cut is {cut.isoformat()}"
             )
+        parts = [
+            cls._of_some(fitted, states[start : start + size], truth, cut)
+            for size in [max(1, CELLS // len(fitted.catalogue))]
+            for start in range(0, len(states), size)
+        ]
+        features, label, groups = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return cls(features, label, groups, tuple(fitted.sources))
+
+    @staticmethod
+    def _of_some(
+        fitted: Recommender, states: list[UserState], truth: pd.DataFrame, cut: datetime
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """features, label and groups of some users; those without a hit are left out: there is nothing to order."""
         events = fitted.events(states, cut)
         found = fitted.candidates(events, fitted.normalised_scores(events))
-        wanted = truth_matrix(truth, states, fitted.catalogue)
+        wanted = truth_matrix(
+            truth[truth["user_id"].isin({state.user_id for state in states})], states, fitted.catalogue
+        )
         label = (np.asarray(wanted[found.user, found.item]).ravel() > 0).astype(np.int8)
-        some = (
-            np.bincount(found.user, weights=label, minlength=len(states)) > 0
-        )  # without a hit: nothing to order
+        some = np.bincount(found.user, weights=label, minlength=len(states)) > 0
         kept = some[found.user]
         groups = np.bincount(found.user[kept], minlength=len(states))
-        return cls(found.features[kept], label[kept], groups[groups > 0], tuple(fitted.sources))
+        return found.features[kept], label[kept], groups[groups > 0]
 
 
 def _buyers(histories: pd.DataFrame, truth: pd.DataFrame, max_users: int, seed: int) -> pd.DataFrame:
@@ -114,9 +128,12 @@ class Choice:
     judged: Ranker | None = None
 
 
-def choose(before: Sequence[Window], validation: Window, max_users: int, seed: int) -> Choice:
-    """Each recommender has the blend that was chosen on its own window. before: oldest first, all of them over by validation."""
-    first = [Examples.of(*each, max_users, seed) for each in before]
+def choose(
+    before: Sequence[Window], validation: Window, max_users: int, seed: int, learn_users: int | None = None
+) -> Choice:
+    """max_users: who judge; learn_users: whom the ranker learns from, the same where None. Each recommender has the blend that was chosen on its own window. before: oldest first, all of them over by validation."""
+    taught = learn_users or max_users
+    first = [Examples.of(*each, taught, seed) for each in before]
     ranker = learn(first, seed)
     if ranker is None:
         return Choice(None, {})
@@ -134,7 +151,7 @@ def choose(before: Sequence[Window], validation: Window, max_users: int, seed: i
     gains = [found["ranker"][column] / max(found["blend"][column], 1e-9) - 1 for column in found["blend"]]
     if not gains or np.mean(gains) <= 0:
         return Choice(None, figures)
-    return Choice(learn([*first, Examples.of(*validation, max_users, seed)], seed), figures, ranker)
+    return Choice(learn([*first, Examples.of(*validation, taught, seed)], seed), figures, ranker)
 
 
 def _ndcg(

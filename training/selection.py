@@ -16,13 +16,14 @@ def select(
     validation: Window,
     base: Recipe,
     max_users: int,
+    ranker_users: int | None = None,
     tune: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Recipe, ranking.Choice, Recommender]:
     """The recipe that serves validation's buyers best, the ranker if it serves them better still, and who was judged.
 
     earlier: windows that end before validation's `at`, oldest first; the ranker learns from them, so that without one there is
-    none. What is returned last was fitted at validation's start and saw nothing after it. Raises ValueError where nobody
+    none, from `ranker_users` buyers of each window. What is returned last was fitted at validation's start and saw nothing after it. Raises ValueError where nobody
     with a history bought anything in the validation window.
     """
     recipe, at_validation = tuning.choose(validation, base, max_users, select=True, tune=tune)
@@ -39,7 +40,7 @@ def select(
         say("no ranker: the purchases do not reach back far enough for a window before validation")
         return recipe, ranking.Choice(None, {}), at_validation
     judged = (at_validation, validation.histories, validation.truth)
-    choice = ranking.choose(learnt, judged, max_users, base.seed)
+    choice = ranking.choose(learnt, judged, max_users, base.seed, ranker_users)
     for name, value in choice.figures.items():
         say(f"{name} {value:.4f}")
     return recipe, choice, at_validation.with_ranker(choice.judged)
