@@ -67,7 +67,7 @@ def candidates(
     normalised: scores by source, (n_users, n_items) each. sources: whose scores are features, in this order; one that
     is not in `normalised` is NaN.
     """
-    user, item = _union(events, normalised, repeat)
+    user, item = union(events, normalised, repeat)
     own, people = _Own.of(events), _people(events)
     columns: dict[str, np.ndarray] = {}
     for name in sources:
@@ -85,9 +85,10 @@ def candidates(
     return Candidates(user, item, features, names)
 
 
-def _union(
+def union(
     events: Events, normalised: Mapping[str, np.ndarray], repeat: bool
 ) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) users and items, ordered: each source's DEPTH best, and with `repeat` all that a user had."""
     had = events.owned().toarray() > 0
     chosen = had & repeat
     for scores in normalised.values():

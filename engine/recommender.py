@@ -175,7 +175,7 @@ class Recommender:
 
     def normalised_scores(self, events: Events) -> dict[str, np.ndarray]:
         """Each source's scores, comparable per user: what the blend weighs and the ranker reads."""
-        return {name: normalise(scores) for name, scores in self.source_scores(events).items()}
+        return {name: normalise(source.scores(events)) for name, source in self.sources.items()}
 
     def _blend(self, events: Events) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         normalised = self.normalised_scores(events)

@@ -12,6 +12,7 @@ from scipy import sparse
 from engine import metrics
 from engine.blend import choose_weights, combine
 from engine.interactions import Catalogue, Events
+from engine.ranking import union
 from engine.recipe import USUAL, Recipe
 from engine.recommender import Recommender, fit_source
 from engine.sources import FROM_HISTORIES
@@ -20,6 +21,8 @@ from engine.state import UserState, from_frame
 from engine.windows import Window
 
 WORTH = 0.005  # of NDCG that a source beyond the usual ones must bring: it costs time in every answer
+FINDS = 0.05  # more of what was bought that a source must bring among the candidates: a ranker orders what a blend cannot
+CELLS = 40_000_000  # scores of a source that are held at once while choosing: 160 MB
 REPEATS = 0.002  # share of what was bought that its buyer already had, below which a shop is one where nobody buys again
 
 
@@ -55,7 +58,7 @@ def choose(
 def _selected(
     trial: _Trial, normalised: Mapping[str, np.ndarray], owned: sparse.csr_array, repeat: bool
 ) -> tuple[str, ...]:
-    """The usual sources, and of the others each that makes the best blend so far better by WORTH."""
+    """The usual sources, and of the others, who finds most first, each that is WORTH it to the blend or FINDS what the ranker may order."""
 
     def value(names: list[str]) -> float:
         left = {name: normalised[name] for name in names}
@@ -63,13 +66,17 @@ def _selected(
         scores = combine(left, owned, weights)
         return sum(_ndcg(scores, trial, new_only) for new_only in ((False, True) if repeat else (True,)))
 
+    def found(names: list[str]) -> float:
+        places = union(trial.asked, {name: normalised[name] for name in names}, repeat)
+        return float(np.asarray(trial.truth[places]).sum() / trial.truth.sum())
+
     kept = [name for name in normalised if name in (*USUAL, TwoTower.name)]
     others = [name for name in normalised if name not in kept]
-    best = value(kept) if others else 0.0
-    for name in others:
-        reached = value([*kept, name])
-        if reached > best * (1 + WORTH):
-            kept, best = [*kept, name], reached
+    best = (value(kept), found(kept)) if others else (0.0, 0.0)
+    for name in sorted(others, key=lambda name: -found([*kept, name])):
+        reached = value([*kept, name]), found([*kept, name])
+        if reached[0] > best[0] * (1 + WORTH) or reached[1] > best[1] * (1 + FINDS):
+            kept, best = [*kept, name], (max(reached[0], best[0]), reached[1])
     return tuple(name for name in normalised if name in kept)
 
 
@@ -88,7 +95,8 @@ class _Trial:
     @classmethod
     def of(cls, window: Window, recipe: Recipe, max_users: int, k: int) -> _Trial:
         catalogue = Catalogue.of(window.items)
-        states = from_frame(window.buyers(max_users, recipe.seed))
+        most = min(max_users, max(CELLS // max(len(catalogue), 1), 1))
+        states = from_frame(window.buyers(most, recipe.seed))
         truth = truth_matrix(window.truth, states, catalogue)
         if not truth.nnz:
             raise ValueError(

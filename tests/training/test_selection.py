@@ -31,6 +31,7 @@ def windows() -> list[Window]:
 def test_a_source_beyond_the_usual_ones_has_to_be_worth_it(windows, monkeypatch) -> None:
     recipe = Recipe(sources=EVERY)
     monkeypatch.setattr(tuning, "WORTH", 10.0)
+    monkeypatch.setattr(tuning, "FINDS", 10.0)
     chosen, fitted = tuning.choose(windows[-1], recipe, select=True)
     assert set(chosen.sources) == set(fitted.sources) == set(USUAL) >= NEEDED
     monkeypatch.setattr(tuning, "WORTH", -10.0)
