@@ -183,7 +183,7 @@ def _item_columns(items: pd.DataFrame) -> dict[str, np.ndarray]:
     first = items["categories"].map(lambda path: str(path[0]) if len(path) else "")
     return {
         "item_id": items["item_id"].to_numpy(dtype=str),
-        "title": items["title"].fillna("").to_numpy(dtype=str),
+        "title": items["title"].fillna("").replace("", "untitled").to_numpy(dtype=str),
         "category": first.to_numpy(dtype=str),
         "log_price": np.log1p(items["price"].astype(float).fillna(0)).to_numpy(np.float32),
     }
