@@ -119,6 +119,7 @@ class Training(_Section):
             "personal",
             "item_item",
             "linear",
+            "next_bought",
             "content",
             "graph",
             "factors",
@@ -157,6 +158,30 @@ class Monitor(_Section):
     sample_rows: int = Field(gt=0)
 
 
+class Limits(_Section):
+    """What one caller may take of the API, and all of them together."""
+
+    key_rate: float = Field(gt=0)
+    address_rate: float = Field(gt=0)
+    burst_seconds: float = Field(gt=0)
+    max_headers: int = Field(gt=0)
+    max_header_bytes: int = Field(ge=1024)
+    max_body_bytes: int = Field(gt=0)
+    max_bodies_bytes: int = Field(gt=0)
+    max_json_depth: int = Field(gt=0)
+    header_seconds: float = Field(gt=0)
+    body_seconds: float = Field(gt=0)
+    send_seconds: float = Field(gt=0)
+    max_connections: int = Field(gt=0)
+    at_work: int = Field(gt=0)
+    others_at_work: int = Field(gt=0)
+    queue_turns: int = Field(gt=0)
+    burst_turns: int = Field(gt=0)
+    max_queue_seconds: float = Field(gt=0)
+    graph_depth: int = Field(gt=0)
+    graph_items: int = Field(gt=0)
+
+
 class Serving(_Section):
     host: str
     k: int = Field(gt=0)
@@ -165,6 +190,41 @@ class Serving(_Section):
     swap_seconds: float = Field(gt=0)
     feature_deadline_seconds: float = Field(gt=0)
     feature_cache_seconds: float = Field(ge=0)
+    auth: Literal["keys", "open"]
+    cors_origins: list[Annotated[str, Field(pattern=r"^https?://[a-z0-9.-]+(:\d{1,5})?$")]]
+    workers: int = Field(gt=0)
+    grace_seconds: int = Field(gt=0)
+    limits: Limits
+
+
+class Answers(_Section):
+    """How answers are made in time, paged and kept."""
+
+    deadline_seconds: float = Field(gt=0)
+    workers: int = Field(gt=0)
+    batch_users: int = Field(gt=0)
+    max_pages: int = Field(gt=1)
+    page_items: int = Field(gt=0)
+    kept_pages: int = Field(gt=0)
+    page_seconds: float = Field(gt=0)
+    cached: int = Field(ge=0)
+    cache_seconds: float = Field(ge=0)
+    prepared_users: int = Field(ge=0)
+    exposure_queue: int = Field(gt=0)
+
+
+class Writes(_Section):
+    """What the API takes in, and how long it keeps it at hand."""
+
+    max_body_bytes: int = Field(gt=0)
+    max_batch: int = Field(gt=0)
+    queue_rows: int = Field(gt=0)
+    queue_seconds: float = Field(gt=0)
+    rotate_rows: int = Field(gt=0)
+    rotate_seconds: float = Field(gt=0)
+    follow_seconds: float = Field(gt=0)
+    remember_hours: float = Field(gt=0)
+    remember_rows: int = Field(gt=0)
 
 
 class Maintain(_Section):
@@ -191,6 +251,8 @@ class Settings(_Section):
     gate: Gate
     monitor: Monitor
     serving: Serving
+    answers: Answers
+    writes: Writes
     maintain: Maintain
     registry: Registry
 

@@ -24,6 +24,14 @@ def key(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:20]
 
 
+def code(*folders: str) -> str:
+    """A digest of the sources below these folders: what they computed is kept while they stay as they are."""
+    found = hashlib.sha256()
+    for path in sorted(each for folder in folders for each in (project_root() / folder).rglob("*.py")):
+        found.update(path.read_bytes())
+    return found.hexdigest()[:20]
+
+
 def read(path: Path) -> Any | None:
     """None where there is nothing yet."""
     return json.loads(path.read_text()) if path.exists() else None

@@ -61,7 +61,7 @@ def _here(protocol: Protocol, settings: Settings) -> EngineRun:
     from engine.evaluation import baseline
 
     started = time.perf_counter()
-    ours, shares = _fitted(protocol, settings)
+    ours, shares = fitted(protocol, settings)
     seconds = time.perf_counter() - started
     models = {OURS: ours, BLEND: ours.with_ranker(None)}
     models |= {f"{name} alone": baseline(ours, name) for name in ours.sources}
@@ -69,14 +69,14 @@ def _here(protocol: Protocol, settings: Settings) -> EngineRun:
     lists, times = {}, {}
     for name, model in models.items():
         begun = time.perf_counter()
-        lists[name] = {column: _lists(model, question, column) for column in protocol.columns}
+        lists[name] = {column: lists_of(model, question, column) for column in protocol.columns}
         times[name] = (time.perf_counter() - begun) / len(question.asked) / len(protocol.columns) * 1e6
         print(f"{protocol.name}: {name}, {times[name]:.0f} µs a list", file=sys.stderr, flush=True)
     total = sum(shares.values()) or 1.0
     return EngineRun(lists, seconds, {name: each / total for name, each in shares.items()}, peak_mib(), times)
 
 
-def _fitted(protocol: Protocol, settings: Settings):
+def fitted(protocol: Protocol, settings: Settings):
     """The recommender at the test's start, and the seconds of each source's last fit."""
     from engine.recipe import Recipe
     from engine.recommender import Recommender
@@ -131,7 +131,7 @@ class _Timed:
         return getattr(self.kind, name)
 
 
-def _lists(model, question: Question, column: str) -> np.ndarray:
+def lists_of(model, question: Question, column: str) -> np.ndarray:
     """(asked, DEPTH) columns of the question's items, from what the model would show."""
     from bench.judging import DEPTH
     from engine import metrics

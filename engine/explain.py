@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from engine.blend import Weights
 from engine.interactions import Catalogue, Events
+from engine.ranker import PARTS, Ranker
+from engine.ranking import SCORE
 from engine.sources.base import Source
 
 SPEAKS_FOR = {
@@ -54,6 +57,59 @@ def blend_parts(
     if had and weights.offset:
         parts["again"] = float(weights.offset)
     return parts
+
+
+@dataclass(frozen=True)
+class Paths:
+    """What a ranker's score owes to which feature, along the paths of its trees: each step from a node to its child moves
+    the node's mean to the child's, and belongs to the feature that was asked. Saabas, Interpreting random forests (2014).
+
+    Adds up to the score as TreeSHAP does, in a tenth of its time; of features that say the same it favours the one asked
+    first. owners: names of the parts. table: (leaves of all trees, owners) float64. start: (trees,) first leaf of each.
+    """
+
+    ranker: Ranker
+    owners: tuple[str, ...]
+    table: np.ndarray
+    start: np.ndarray
+
+    @classmethod
+    def of(cls, ranker: Ranker) -> Paths:
+        owner_of = [PARTS.get(name, name.removeprefix(SCORE)) for name in ranker.names]
+        owners = tuple(dict.fromkeys([*owner_of, "base"]))
+        column = np.array([owners.index(name) for name in owner_of])
+        leaves: list[np.ndarray] = []
+        start = []
+        for tree in ranker.model.dump_model()["tree_info"]:
+            root, found = tree["tree_structure"], np.zeros((tree["num_leaves"], len(owners)))
+            base = np.zeros(len(owners))
+            base[-1] = root.get("internal_value", root.get("leaf_value", 0.0))
+            _walk(root, base, column, found)
+            start.append(sum(map(len, leaves)))
+            leaves.append(found)
+        return cls(ranker, owners, np.vstack(leaves), np.array(start))
+
+    def parts(self, features: np.ndarray) -> list[dict[str, float]]:
+        """As `Ranker.parts`."""
+        reached = np.asarray(self.ranker.model.predict(features, pred_leaf=True, num_threads=1), np.int64)
+        rows = self.table[reached.reshape(len(features), -1) + self.start].sum(axis=1)
+        return [
+            {name: value for name, value in zip(self.owners, row, strict=True) if value}
+            for row in rows.tolist()
+        ]
+
+
+def _walk(node: dict[str, Any], so_far: np.ndarray, column: np.ndarray, found: np.ndarray) -> None:
+    """Fills `found` with the parts of the leaves under a node, whose own are `so_far`."""
+    if "leaf_value" in node:
+        found[node.get("leaf_index", 0)] = so_far
+        return
+    for child in (node["left_child"], node["right_child"]):
+        step = so_far.copy()
+        step[column[node["split_feature"]]] += (
+            child.get("leaf_value", child.get("internal_value")) - node["internal_value"]
+        )
+        _walk(child, step, column, found)
 
 
 def _named(evidence: dict, catalogue: Catalogue) -> dict:

@@ -62,7 +62,7 @@ class Catalogue:
 
 IMPRESSION = "impression"
 INTEREST = ("click", "view", "cart", "purchase", "like")  # what answers an exposure
-WANTED = ("cart", "purchase", "like")  # what takes a hide back
+WANTED = ("cart", "purchase", "like", "undo")  # what takes a hide back
 ANSWER_SECONDS = 24 * 3600.0  # as of an outcome: later interest has other reasons
 
 
@@ -121,7 +121,7 @@ class Events:
 
         user = np.repeat(np.arange(len(states), dtype=np.int32), lengths)
         item = flat((index.get(i, -1) for i in chain.from_iterable(s.item_ids for s in states)), np.int32)
-        names = list(dict.fromkeys((*event_weights, *counting.never_again, IMPRESSION, *INTEREST, "")))
+        names = list(dict.fromkeys((*event_weights, *counting.never_again, IMPRESSION, *INTEREST, *WANTED, "")))
         code = {name: number for number, name in enumerate(names)}
         other = code[""]
         kinds = chain.from_iterable(s.event_types for s in states)

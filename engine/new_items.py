@@ -1,8 +1,8 @@
 """New and deleted items over a fitted recommender, without a refit: what is in a shop today, and was not when it was fitted.
 
 New items come behind the fitted ones, whose scores stay what they were. Content knows them by their words, the sequence
-model by the attributes that it was trained on; the two-tower takes for them the mean of the items that read like them; the
-other sources know nothing of them, and say 0.
+model by the attributes that it was trained on; the two-tower takes for them the mean of the items that read like them. The
+other sources know nothing of them and say 0 here; `engine.cold` says what the blend and the ranker read instead.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ It may be read from many threads.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +15,12 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from aisle.settings import Final
 from engine import bundle, explain
 from engine.blend import Weights, combine, normalise
+from engine.cold import Cold
 from engine.diversity import LastStage, demote
 from engine.interactions import Catalogue, Events
 from engine.metrics import top_k
@@ -54,6 +56,39 @@ class Scored:
     scores: np.ndarray
     normalised: dict[str, np.ndarray]
     candidates: Candidates | None = None
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """scores: (n_items,) float32 of the one user of `events`; what must not be shown is not finite. scored: before own dislikes and boosts."""
+
+    events: Events
+    scores: np.ndarray
+    scored: Scored
+
+
+@dataclass(frozen=True)
+class _Once(Events):
+    """Events of one question, whose sums every source asks for: each is made once. Nobody changes them in place."""
+
+    kept: dict[Any, Any] = field(default_factory=dict)
+
+    @classmethod
+    def over(cls, events: Events) -> _Once:
+        return cls(**{each.name: getattr(events, each.name) for each in fields(Events)})
+
+    def among(self, n_items: int) -> Events:
+        return Events(**{each.name: getattr(self, each.name) for each in fields(Events)}).among(n_items)
+
+    def tastes(self, half_life_days: float | None = None) -> sparse.csr_array:
+        if half_life_days not in self.kept:
+            self.kept[half_life_days] = super().tastes(half_life_days)
+        return self.kept[half_life_days]
+
+    def owned(self) -> sparse.csr_array:
+        if "owned" not in self.kept:
+            self.kept["owned"] = super().owned()
+        return self.kept["owned"]
 
 
 class Recommender:
@@ -171,11 +206,23 @@ class Recommender:
         """What the ranker orders, with the features that it reads; without one, those that one would be fitted to."""
         sources = self.ranker.sources if self.ranker else tuple(self.sources)
         repeat = self.recipe.repeat is not False
-        return candidates(events, normalised, self.trends, self.catalogue, sources, repeat)
+        return candidates(events, normalised, self.lately, self.catalogue, sources, repeat)
+
+    @cached_property
+    def lately(self) -> Trends:
+        """`trends`, with those of new items; made once, not once a question."""
+        return self.cold.trends(self.trends) if self.cold else self.trends
+
+    @cached_property
+    def cold(self) -> Cold | None:
+        """Items without a buyer, and whom they read like; None without words to go by."""
+        content = self.sources.get(Content.name)
+        return Cold.of(cast(Content, content), self.trends) if content else None
 
     def normalised_scores(self, events: Events) -> dict[str, np.ndarray]:
         """Each source's scores, comparable per user: what the blend weighs and the ranker reads."""
-        return {name: normalise(source.scores(events)) for name, source in self.sources.items()}
+        fill = self.cold.fill if self.cold else (lambda _, scores: scores)
+        return {name: normalise(fill(name, source.scores(events))) for name, source in self.sources.items()}
 
     def _blend(self, events: Events) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         normalised = self.normalised_scores(events)
@@ -211,24 +258,34 @@ class Recommender:
         """The k best items with reasons. Never empty: without a history or a finite score, what is
         popular.
         """
-        events = self.events([state], now)
-        scored = self._scored(events)
-        before = scored.scores.copy()
-        scores = self._settled(events, scored.scores)
+        ranked = self.rank(state, now)
         hidden = [self.catalogue.index[item] for item in exclude if item in self.catalogue.index]
-        scores[0, hidden] = -np.inf
-        listed = self.top(scores, k)[0]
+        ranked.scores[hidden] = -np.inf
+        listed = self.top(ranked.scores[None], k)[0]
         listed = listed[listed >= 0]
         if not len(listed):
             return self.popular(state.country, k, [*exclude, *self.hidden(state, now)])
-        parts = self._parts(events, Scored(before, scored.normalised, scored.candidates), listed)
+        return self.told(ranked, listed)
+
+    def rank(self, state: UserState, now: datetime) -> Ranked:
+        """Every item's score for one user, as lists are ordered but for caps and diversity."""
+        events = _Once.over(self.events([state], now))
+        scored = self._scored(events)
+        before = scored.scores.copy()
+        scores = self._settled(events, scored.scores)
+        return Ranked(events, scores[0], Scored(before, scored.normalised, scored.candidates))
+
+    def told(self, ranked: Ranked, listed: np.ndarray, exact: bool = True) -> list[Recommended]:
+        """The rows of `listed` with their scores and reasons. exact: see `_parts`."""
+        events, before = ranked.events, ranked.scored.scores
+        parts = self._parts(events, ranked.scored, listed, exact)
         for item in listed:
-            moved = float(scores[0, item] - before[0, item])
+            moved = float(ranked.scores[item] - before[0, item])
             parts[int(item)] |= {"rules": moved} if moved else {}
         return [
             Recommended(
                 self.catalogue.item_ids[item],
-                float(scores[0, item]),
+                float(ranked.scores[item]),
                 explain.reason(self.sources, parts[item], events, int(item), self.catalogue),
             )
             for item in listed
@@ -238,21 +295,32 @@ class Recommender:
         """Items that this user asked not to see again."""
         return [self.catalogue.item_ids[item] for item in self.events([state], now).hidden[1]]
 
-    def _parts(self, events: Events, scored: Scored, listed: np.ndarray) -> dict[int, dict[str, float]]:
-        """What adds up to each listed item's score, by item; 'below' is what keeps an item under the ranked ones."""
+    def _parts(
+        self, events: Events, scored: Scored, listed: np.ndarray, exact: bool = True
+    ) -> dict[int, dict[str, float]]:
+        """What adds up to each listed item's score, by item; 'below' is what keeps an item under the ranked ones.
+
+        exact: by TreeSHAP; else along the trees' paths, which adds up as well and takes a tenth of the time.
+        """
         weights = self.recipe.weights if len(events.item) else POPULAR
         found: dict[int, dict[str, float]] = {}
         if self.ranker and scored.candidates:
             among = scored.candidates
             rows = np.flatnonzero(np.isin(among.item, listed))
             if len(rows):
-                split = self.ranker.parts(among.features[rows])
+                features = among.features[rows]
+                split = self.ranker.parts(features) if exact else self.paths.parts(features)
                 found = dict(zip(among.item[rows].tolist(), split, strict=True))
         for item in {int(each) for each in listed} - set(found):
             parts = explain.blend_parts(weights, scored.normalised, events, item)
             below = float(scored.scores[0, item]) - sum(parts.values())
             found[item] = {**parts, "below": below} if abs(below) > 1e-3 else parts
         return found
+
+    @cached_property
+    def paths(self) -> explain.Paths:
+        """Of the ranker, which must be there."""
+        return explain.Paths.of(cast(Ranker, self.ranker))
 
     def batch(
         self, states: Sequence[UserState], k: int, now: datetime, new_only: bool = False
@@ -293,7 +361,7 @@ class Recommender:
             scores = cast(Content, self.sources[source]).similarity[[item]].toarray().ravel().astype(float)
         else:
             scores = cast(ItemItem, self.sources[source]).similar(item).astype(np.float64)
-        scores += 1e-6 * self._popularity.of_country(None)
+        scores += 1e-6 * self.popularity.of_country(None)
         scores[item] = -np.inf
         evidence = {"item_id": item_id, "title": self.item(item_id)["title"]}
         evidence |= {"alike": True} if source == Content.name else {}
@@ -301,15 +369,15 @@ class Recommender:
 
     def popular(self, country: str | None, k: int, exclude: Iterable[str] = ()) -> list[Recommended]:
         """What was bought most lately in a country, or overall for None and unknown countries."""
-        scores = self._popularity.of_country(country).astype(np.float64)
+        scores = self.popularity.of_country(country).astype(np.float64)
         scores[[self.catalogue.index[item] for item in exclude if item in self.catalogue.index]] = -np.inf
-        told = self._popularity.named
+        told = self.popularity.named
         return self._listed(scores, k, "popularity", lambda item: {"popular_in": told(country, item)})
 
     @property
     def countries(self) -> tuple[str, ...]:
         """Countries that have a popularity list of their own."""
-        return self._popularity.countries
+        return self.popularity.countries
 
     def item(self, item_id: str) -> dict[str, Any]:
         """title, price and categories. Raises KeyError for an unknown or deleted item."""
@@ -319,7 +387,7 @@ class Recommender:
         return {name: self.catalogue.value(name, row) for name in ("title", "price", "categories")}
 
     @property
-    def _popularity(self) -> Popularity:
+    def popularity(self) -> Popularity:
         return cast(Popularity, self.sources[Popularity.name])
 
     def _listed(

@@ -10,6 +10,7 @@ from engine.sources.factors import Factors
 from engine.sources.graph import Graph
 from engine.sources.item_item import ItemItem
 from engine.sources.linear import Linear
+from engine.sources.next_bought import NextBought
 from engine.sources.people import People
 from engine.sources.personal import Personal
 from engine.sources.popularity import Popularity
@@ -23,7 +24,7 @@ Export = TowerExport | SequenceExport
 # Those that are fitted from histories alone, in the order in which they are written down.
 FROM_HISTORIES: dict[str, Any] = {
     source.name: source
-    for source in (Popularity, Personal, ItemItem, Linear, Content, Graph, Factors, People)
+    for source in (Popularity, Personal, ItemItem, Linear, NextBought, Content, Graph, Factors, People)
 }
 # Those that are fitted from the export of a learned model.
 FROM_EXPORTS: dict[str, Any] = {source.name: source for source in (TwoTower, Sequence)}

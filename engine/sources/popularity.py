@@ -55,6 +55,8 @@ class Popularity:
         return table[[index.get(country, len(self.countries)) for country in events.countries]]
 
     def evidence(self, events: Events, item: int) -> dict | None:
+        if not self.overall[item]:
+            return None  # nobody bought it: it may be here for what it reads like
         return {"popular_in": self.named(events.countries[0], item)}
 
     def named(self, country: str | None, item: int) -> str | None:

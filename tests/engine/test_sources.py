@@ -10,11 +10,13 @@ from engine import bundle
 from engine.interactions import Catalogue, Events
 from engine.sources import FROM_HISTORIES
 from engine.sources import linear as linear_module
+from engine.sources import next_bought as next_module
 from engine.sources.factors import Factors
 from engine.sources.graph import Graph
 from engine.sources.item_item import ItemItem
 from engine.sources.linear import Linear
 from engine.sources.neighbours import keep_largest, keep_largest_of_rows, nearest
+from engine.sources.next_bought import NextBought
 from engine.sources.people import People
 from engine.sources.popularity import Popularity
 from engine.sources.two_tower import TwoTower
@@ -189,3 +191,30 @@ def test_a_bundle_of_before_names_no_country(events: Events, catalogue: Catalogu
     np.testing.assert_array_equal(again.scores(events), fitted.scores(events))
     assert fitted.local.any()
     assert not again.local.any()
+
+
+def test_what_comes_next_is_regressed_on_what_came_before(
+    events: Events, catalogue: Catalogue, monkeypatch
+) -> None:
+    days = float(np.median(events.age))
+    fitted = NextBought.fit(events, catalogue, days=days, ridge=2.0, neighbours=N_ITEMS).weights.toarray()
+    positive, old = events.weight > 0, events.age > days
+    had, got = np.zeros((events.n_users, N_ITEMS)), np.zeros((events.n_users, N_ITEMS))
+    had[events.user[positive & old], events.item[positive & old]] = 1
+    got[events.user[positive & ~old], events.item[positive & ~old]] = 1
+    both = had.any(axis=1) & got.any(axis=1)
+    had, first = had[both], (got * (1 - had))[both]
+    assert first.sum() > 10
+    ridge = had.T @ had + 2.0 * np.eye(N_ITEMS)
+    np.testing.assert_allclose(fitted, np.linalg.solve(ridge, had.T @ first), atol=1e-4)
+    monkeypatch.setattr(next_module, "WHOLE", N_ITEMS - 1)
+    near = NextBought.fit(events, catalogue, days=days, ridge=2.0, nearby=N_ITEMS).weights.toarray()
+    common = had.T @ first > 0
+    assert (near[~common] == 0).all()
+    assert np.corrcoef(near[common], fitted[common])[0, 1] > 0.9
+
+
+def test_nothing_comes_next_where_all_came_at_once(events: Events, catalogue: Catalogue) -> None:
+    found = NextBought.fit(events, catalogue, days=1e6)
+    assert not found.scores(events).any()
+    assert found.evidence(events, 0) is None

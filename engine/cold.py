@@ -1,0 +1,62 @@
+"""Items that nobody bought yet: each source says of them what it says of the items that they read like.
+
+A source that learns from purchases alone knows nothing of such an item, and its 0 would hold the item below everything that
+was ever bought. Attribute-to-feature mapping from nearest neighbours: Gantner et al., Learning Attribute-to-Feature Mappings
+for Cold-Start Recommendations (2010), section 4.1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import sparse
+
+from engine.sources.content import Content
+from engine.sources.neighbours import keep_largest_of_rows
+from engine.sources.personal import Personal
+from engine.sources.sequence import Sequence
+from engine.sources.two_tower import TwoTower
+from engine.trends import Trends
+
+NEIGHBOURS = 3  # items that speak for a new one: a mean of many lies near the average, and never among the best
+# These place a new item themselves, or have nothing to say of it that a neighbour could.
+SPEAK_FOR_THEMSELVES = (Content.name, Sequence.name, TwoTower.name, Personal.name)
+
+
+@dataclass(frozen=True)
+class Cold:
+    """items: (c,) rows of items without a buyer. alike: (c, n_items) float32 weights of items with one; a row sums to 1, or to 0
+    where an item reads like none of them."""
+
+    items: np.ndarray
+    alike: sparse.csr_array
+
+    @classmethod
+    def of(cls, content: Content, trends: Trends) -> Cold:
+        items = np.flatnonzero(trends.buyers == 0)
+        bought = sparse.diags_array((trends.buyers > 0).astype(np.float32))
+        found = sparse.csr_array(sparse.csr_array(content.similarity.T)[items] @ bought)
+        found = keep_largest_of_rows(found, NEIGHBOURS)
+        total = np.asarray(found.sum(axis=1)).ravel()
+        share = sparse.diags_array(np.divide(1.0, total, out=np.zeros_like(total), where=total > 0))
+        return cls(items, sparse.csr_array(share @ found).astype(np.float32))
+
+    def fill(self, name: str, scores: np.ndarray) -> np.ndarray:
+        """The scores of a source, (n_users, n_items), with the columns of new items set where it cannot place them itself."""
+        if name in SPEAK_FOR_THEMSELVES or not len(self.items):
+            return scores
+        found = np.array(scores)
+        found[:, self.items] = (self.alike @ scores.T).T
+        return found
+
+    def trends(self, trends: Trends) -> Trends:
+        """As if a new item did as the items do that it reads like."""
+        if not len(self.items):
+            return trends
+        recent, buyers, again = trends.recent.copy(), trends.buyers.copy(), trends.again.copy()
+        recent[:, self.items] = (self.alike @ trends.recent.T).T
+        buyers[self.items] = self.alike @ trends.buyers
+        some = np.diff(self.alike.indptr) > 0
+        again[self.items[some]] = (self.alike @ trends.again)[some]
+        return replace(trends, recent=recent, buyers=buyers, again=again)
