@@ -6,7 +6,7 @@ export TF_USE_LEGACY_KERAS = 1
 AISLE := .venv/bin/aisle
 PYTHON := .venv/bin/python
 
-.PHONY: help setup demo test test-faults lint format bench bench-quality bench-quality-quick up down lock clean
+.PHONY: help setup demo test test-faults lint audit format bench bench-quality bench-quality-quick up down lock clean
 
 help: ## what there is
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -29,11 +29,14 @@ lint: setup ## formatter, linter, types
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 
+audit: setup ## known faults of locked packages, by the OSV database; skipped with a line where it cannot be reached
+	@$(PYTHON) bin/audit
+
 format: setup ## put the code in order
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
 
-BENCHES := training pipeline quality
+BENCHES := training pipeline quality cold_start two_tower
 
 bench: setup ## all benches, the quick ones first
 	@for each in $(BENCHES); do $(PYTHON) -m bench.$$each || exit 1; done
@@ -44,7 +47,7 @@ bench-quality: setup ## quality beside tuned peers: SET=online_retail, gowalla, 
 bench-quality-quick: setup ## the same on Online Retail alone with seconds of tuning
 	@$(PYTHON) -m bench.quality --quick
 
-bench-%: setup ## one bench: quality, training, pipeline
+bench-%: setup ## one bench: quality, cold_start, two_tower, training, pipeline, serving_overload
 	@$(PYTHON) -m bench.$*
 
 up: setup ## start the services

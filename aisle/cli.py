@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from aisle import clock, settings, steps
+from aisle import clock, key_commands, settings, steps
 from aisle.errors import SettingsError
 from aisle.stages import StepContext
 
@@ -22,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A self-hosted product recommender: no model reaches a shopper without passing a gate.",
 )
+
+app.add_typer(key_commands.app)
 
 AsOf = Annotated[str | None, typer.Option("--as-of", help="UTC date or time; data from then on is not seen.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
@@ -262,7 +264,7 @@ def serve() -> None:
 
     Example: aisle serve
     """
-    from serving.app import main as act
+    from serving.server import main as act
 
     act(settings.load())
 

@@ -35,6 +35,7 @@ REASONS: Final = "reasons"
 EVENT_MONTH: Final = "event_month"
 AS_OF: Final = "as_of"
 
+UNDO: Final = "undo"  # takes back what its user said of an item before: like, dislike, hide
 EVENT_TYPES: Final = (
     "view",
     "cart",
@@ -47,6 +48,7 @@ EVENT_TYPES: Final = (
     "search",
     "impression",
     "click",
+    UNDO,
 )
 
 KINDS: Final = ("events", "items", "users")

@@ -86,3 +86,85 @@ class TooLittleData(AisleError):
 
 class BadModel(AisleError):
     """A trained model has weights or scores that are not finite; it is neither registered nor served."""
+
+
+class TurnedAway(AisleError):
+    """The API does not take a request on. `status` is what it answers, `kind` the end of the problem's type.
+
+    retry_after: whole seconds until it is worth asking again; None where it never is.
+    """
+
+    status = 400
+    kind = "bad-request"
+
+    def __init__(self, detail: str, retry_after: int | None = None):
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class TooDeep(TurnedAway):
+    """A body whose arrays and objects nest deeper than serving.limits.max_json_depth."""
+
+
+class NoKey(TurnedAway):
+    """A request without a key, or with one that is unknown, expired or revoked."""
+
+    status, kind = 401, "no-key"
+
+
+class NotAllowed(TurnedAway):
+    """A key that is good, but not for this."""
+
+    status, kind = 403, "not-allowed"
+
+
+class TooSlow(TurnedAway):
+    """A body that did not come in time."""
+
+    status, kind = 408, "too-slow"
+
+
+class BodyTooLarge(TurnedAway):
+    """A body above serving.limits.max_body_bytes."""
+
+    status, kind = 413, "too-large"
+
+
+class TooManyHeaders(TurnedAway):
+    """More headers than serving.limits.max_headers, or longer ones than max_header_bytes."""
+
+    status, kind = 431, "too-many-headers"
+
+
+class TooMany(TurnedAway):
+    """More requests of one key or address than its rate allows."""
+
+    status, kind = 429, "too-many"
+
+
+class Overloaded(TurnedAway):
+    """More work than the API can do in time."""
+
+    status, kind = 503, "overloaded"
+
+
+class TooBusy(TurnedAway):
+    """More rows wait than the disk can follow. Sent again with the same event_id they count once."""
+
+    status, kind = 503, "busy"
+
+
+class TooLarge(TurnedAway):
+    """A body above writes.max_body_bytes, or more rows than writes.max_batch."""
+
+    status, kind = 413, "too-large"
+
+
+class BadRows(TurnedAway):
+    """No row of a request is sound. faults: [{"where", "detail", "value"}], every one of every row."""
+
+    status, kind = 422, "invalid-request"
+
+    def __init__(self, detail: str, faults: list[dict]):
+        super().__init__(detail)
+        self.faults = faults

@@ -194,6 +194,28 @@ def online(settings: Settings, service: str, entity_rows: list[dict[str, str]]) 
     return found.get_online_features(_service(found, service), entity_rows).to_dict()
 
 
+def forget(settings: Settings, users: Sequence[str]) -> None:
+    """Nothing is online of these users any more: their rows are written over with empty ones. Harmless where nothing is online."""
+    if not users or not published().as_of:
+        return
+    import pandas as pd
+    from feast.value_type import ValueType
+
+    found = store(settings)
+    lists = {ValueType.STRING_LIST, ValueType.INT64_LIST, ValueType.DOUBLE_LIST}
+    nothing: dict[Any, Any] = {kind: [] for kind in lists}
+    nothing[ValueType.INT64] = 0  # counts; a row of nulls alone Feast does not write
+    now = pd.Timestamp.now(tz="UTC")
+    for view in found.list_feature_views():
+        if "user_id" not in view.join_keys:
+            continue
+        empty: dict[str, list[Any]] = {
+            each.name: [nothing.get(each.dtype.to_value_type()) for _ in users] for each in view.features
+        }
+        rows = pd.DataFrame({"user_id": list(users), **empty, "as_of": now})
+        found.write_to_online_store(view.name, rows)
+
+
 _open: dict[Path, FeatureStore] = {}
 
 

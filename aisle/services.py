@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock
 
-from aisle import airflow_home, processes
+from aisle import airflow_home, api_keys, processes
 from aisle.airflow_api import AirflowApi
 from aisle.catalogue import Service, environment, program, services
 from aisle.errors import MissingPrerequisite, PortTaken, ServiceFailed
@@ -206,6 +206,10 @@ def _pool(settings: Settings) -> None:
 def summary(settings: Settings, found: dict[str, Running]) -> str:
     """Where everything answers, and Airflow's login."""
     lines = [f"{name:<22} {each.url}" for name, each in sorted(found.items()) if each.url]
+    if api_keys.first().exists():
+        lines.append(
+            f"{'api keys':<22} {api_keys.first()}  (the API's first keys; `aisle keys` lists and makes them)"
+        )
     if not airflow_home.passwords().exists():
         return "\n".join(lines)
     login = f"{'airflow login':<22} {airflow_home.USER} / {airflow_home.password()}  (in {airflow_home.passwords()})"

@@ -29,6 +29,7 @@ STAGES: dict[str, dict[str, str]] = {
     "features": {
         "gold": "jobs.gold",
         "feast": "feature_repo.publish",
+        "outcomes": "jobs.outcomes",
     },
     "monitor": {
         "drift": "monitoring.drift",

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from typing import Any
 
-from aisle import lake, ledger
+from aisle import api_keys, lake, ledger
 from aisle.columns import KINDS
 from aisle.settings import Settings
 
@@ -19,6 +19,7 @@ def show(settings: Settings, as_json: bool = False) -> str:
         "rows": rows(),
         "batches": batches(),
         "services": services(),
+        "keys": api_keys.summary(),
         "release": release(),
         "decision": decision(),
     }
@@ -103,6 +104,9 @@ def text(found: dict[str, Any]) -> str:
     lines += [
         f"          {name:<14} {each['url']}" for name, each in found["services"].items() if each["url"]
     ]
+    if found["keys"]:
+        where = f"; the first ones in {found['keys']['plain']}" if found["keys"]["plain"] else ""
+        lines.append(f"keys      {found['keys']['active']} active{where}: aisle keys list")
     served = found["release"]
     lines.append(
         f"release   {'version ' + str(served['version']) if served else 'none yet: the DAGs make the first one'}"

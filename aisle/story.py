@@ -10,7 +10,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from aisle import airflow_home, decisions, lake
+from aisle import airflow_home, api_keys, decisions, lake
 from aisle.errors import NotThere, ServiceFailed
 from aisle.settings import Settings
 
@@ -110,7 +110,8 @@ def customer() -> str:
 def _customer(settings: Settings) -> Table:
     """What they bought, newest first, beside what the running API recommends and why."""
     user = customer()
-    with httpx.Client(base_url=f"http://{settings.serving.host}:{settings.ports.api}", timeout=30) as api:
+    url, key = f"http://{settings.serving.host}:{settings.ports.api}", api_keys.headers()
+    with httpx.Client(base_url=url, headers=key, timeout=30) as api:
         events = _asked(api, f"/v1/users/{user}/history")["events"]
         answer = _asked(api, "/v1/recommendations", user_id=user, k=LINES)
     bought = dict.fromkeys(
@@ -154,6 +155,6 @@ def _addresses(settings: Settings) -> Table:
     found.add_row("Reports", f"{reports}/index.html")
     found.add_row("Data docs", f"{reports}/data_docs/index.html")
     found.add_row("Drift report", f"{reports}/drift/{drift[-1].name}" if drift else "none yet")
-    found.add_row("API", f"http://{host}:{ports.api}/docs")
+    found.add_row("API", f"http://{host}:{ports.api}/docs  keys in {api_keys.first()}")
     found.add_row("Stop", "make down")
     return found

@@ -6,6 +6,8 @@ whose rows changed, then applies the Feast repository and brings the newest `as_
 **When**: on asset `silver`; by hand, with a past `as_of` to add its points, or with `rebuild` to compute points anew. A past `as_of`
 never moves online values back and emits nothing.
 
+What the API served is joined with what people did next: `ops.recommendations`, `ops.outcomes`.
+
 **Tells**: asset `gold` with `as_of`; `monitor` starts on it.
 
 ## When a task fails
@@ -14,6 +16,8 @@ never moves online values back and emits nothing.
   the grid is replaced as a whole.
 - `feast`: the feature definitions and the gold tables do not fit, or the online store cannot be written. Mend `feature_repo/`
   or its settings, then clear the task: applying and materialising again is harmless.
+- `outcomes`: a batch of `landing/exposures` that cannot be read; the log names it. Nothing else waits for this task: clear it when
+  the batch is mended or moved away.
 """
 
 from datetime import timedelta
@@ -44,4 +48,5 @@ with DAG(
 ):
     gold = StepOperator(step="features.gold")
     feast = StepOperator(step="features.feast", emits=GOLD, emit_if="emit")
-    gold >> feast
+    outcomes = StepOperator(step="features.outcomes")
+    gold >> [feast, outcomes]

@@ -1,6 +1,6 @@
 """# maintain: the lake's housekeeping
 
-Compacts the Delta tables, drops what is past its retention and vacuums. What a decision refers to (training sets, drift references) is saved with
+Takes away the rows of who asked to be forgotten (`DELETE /v1/users/{id}`), compacts the Delta tables, drops what is past its retention and vacuums. What a decision refers to (training sets, drift references) is saved with
 its MLflow run, so that nothing it rests on is lost.
 
 **When**: Sundays at 02:00 UTC; by hand.
@@ -21,7 +21,7 @@ from aisle.airflow import SILVER_POOL, StepOperator, dag_args
 with DAG(
     "maintain",
     schedule=CronTriggerTimetable("0 2 * * 0", timezone="UTC", run_immediately=timedelta(0)),
-    description="OPTIMIZE, retention, VACUUM",
+    description="Erasures, OPTIMIZE, retention, VACUUM",
     doc_md=__doc__,
     tags=["aisle", "data"],
     dagrun_timeout=timedelta(hours=6),

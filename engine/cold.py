@@ -19,7 +19,9 @@ from engine.sources.sequence import Sequence
 from engine.sources.two_tower import TwoTower
 from engine.trends import Trends
 
-NEIGHBOURS = 3  # items that speak for a new one: a mean of many lies near the average, and never among the best
+NEIGHBOURS = (
+    3  # items that speak for a new one: a mean of many lies near the average, and never among the best
+)
 # These place a new item themselves, or have nothing to say of it that a neighbour could.
 SPEAK_FOR_THEMSELVES = (Content.name, Sequence.name, TwoTower.name, Personal.name)
 

@@ -121,7 +121,9 @@ class Events:
 
         user = np.repeat(np.arange(len(states), dtype=np.int32), lengths)
         item = flat((index.get(i, -1) for i in chain.from_iterable(s.item_ids for s in states)), np.int32)
-        names = list(dict.fromkeys((*event_weights, *counting.never_again, IMPRESSION, *INTEREST, *WANTED, "")))
+        names = list(
+            dict.fromkeys((*event_weights, *counting.never_again, IMPRESSION, *INTEREST, *WANTED, ""))
+        )
         code = {name: number for number, name in enumerate(names)}
         other = code[""]
         kinds = chain.from_iterable(s.event_types for s in states)

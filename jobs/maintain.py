@@ -1,4 +1,5 @@
-"""maintain.tables: files that no version in the retention needs are removed, and small files become larger ones.
+"""maintain.tables: who asked to be forgotten is, files that no version in the retention needs are removed, and small files
+become larger ones.
 
 So is what killed steps left in the tables' folders, and what imports that were killed a day ago or longer left
 beside landing.
@@ -14,6 +15,7 @@ from aisle.errors import DiskFull
 from aisle.settings import Settings
 from aisle.stages import StepContext
 from aisle.tables import TABLES
+from jobs.erasing import erase
 from jobs.landing import remove_leftovers
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     from deltalake import DeltaTable
 
     with ledger.writing():
+        erased = erase(settings)
         tables = {name: DeltaTable(lake.table_path(name)) for name in TABLES if lake.exists(name)}
         hours = settings.maintain.retention_hours
         removed = {
@@ -41,7 +44,8 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
         for name, table in tables.items():
             require_room(name, table)
             table.optimize.compact()
-    return {"removed_files": removed, "abandoned_imports": abandoned} if removed else {"skip": "no table yet"}
+    done = {"removed_files": removed, "abandoned_imports": abandoned, "erased_rows": sum(erased.values())}
+    return done if removed else {"skip": "no table yet"}
 
 
 def require_room(name: str, table: DeltaTable) -> None:

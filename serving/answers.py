@@ -1,96 +1,196 @@
-"""The ladder of answers: personalised, else popular in the country, else popular everywhere; never empty."""
+"""Answers: a question, what is known of who asks, the ladder, a page of it, the log; within a deadline, and from memory where it can be.
+
+`Answers.ask` is for the event loop: it waits for features and for the work beside it, and when either takes too long the
+answer comes from the rung below. `serving.alone` is the same without any of that.
+"""
 
 from __future__ import annotations
 
-import logging
-import math
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import asyncio
+import contextvars
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
 
 from aisle.errors import NotThere
-from engine.recommender import Recommended, Recommender
+from aisle.settings import Settings
+from engine.recommender import Recommender
 from engine.state import UserState
-from serving import reasons
-from serving.schemas import RecommendedItem
+from serving.asking import Ask
+from serving.cached import Asked, Lru, etag_of, key_of, matches
+from serving.exposures import Exposure
+from serving.features import Unavailable
+from serving.live import Loaded
+from serving.making import Answered, Made, work
+from serving.rulebook import EMPTY
+from serving.shedding import parked
+from serving.telemetry import stage
+from serving.turning import Turned
+from serving.view import View, Views
 
-log = logging.getLogger("aisle.answers")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """degraded: why the answer has less than it should have; None where it has all."""
-
-    rung: str
-    items: list[RecommendedItem]
-    degraded: str | None = None
-
-
-def moment(recommender: Recommender, state: UserState) -> datetime:
-    """The time of an answer by the data's own clock: the model's cut, or the user's newest event if later.
-
-    Ages decide on weights, and a shop whose data ends last week must not look as if nobody bought any more.
-    """
-    newest = max(state.event_times, default=0)
-    return max(recommender.recipe.cut, datetime.fromtimestamp(newest, UTC))
+LEFT_FOR_WORK = 0.5  # of the deadline, whatever the features take
 
 
-def answer(recommender: Recommender, state: UserState, k: int) -> Answer:
-    """k items for a state; what is popular where its history says nothing, or the engine fails on it."""
-    found: list[Recommended] = []
-    never: list[str] = []
-    degraded = None
-    if speaks(recommender, state):
+class Answers:
+    """What the routes ask. service: settings, live, histories, figures, rulebook, together, exposures, overlay, sessions."""
+
+    def __init__(self, settings: Settings, service: Any):
+        limits = settings.answers
+        self.settings, self.limits, self.service = settings, limits, service
+        self.views = Views(service)
+        self.lists: Lru[Made] = Lru(limits.cached, limits.cache_seconds)
+        self.turned = Turned(limits.kept_pages, limits.page_seconds)
+        self.asked = Asked()
+        self._workers = ThreadPoolExecutor(limits.workers, thread_name_prefix="answers")
+
+    def warm(self, recommender: Recommender) -> None:
+        """Works out a list before a release is served: what is made at the first use is made now."""
+        view = self.views.prepare(recommender)
+        bought = [each.item_id for each in recommender.popular(None, 3)]
+        kind = max(recommender.recipe.event_weights.items(), key=lambda each: each[1])[0]
+        times = [int(recommender.recipe.cut.timestamp()) - 86_400] * len(bought)
+        work(view, Ask(), UserState("warm up", None, bought, [kind] * len(bought), times), EMPTY)
+        work(view, Ask("similar", item_id=bought[0]), UserState(""), EMPTY)
+
+    def stop(self) -> None:
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+    # -- from the event loop
+
+    async def ask(self, ask: Ask, request_id: str, if_none_match: str | None = None) -> Answered | str:
+        """The answer, logged and counted; or its entity tag, where the caller says that they have it.
+
+        Raises ServiceFailed before the first release, NotThere for what the release or the kept pages do not know.
+        """
+        started = time.perf_counter()
+        loaded = self.service.live.serving_for(ask.user_id or ask.session_id)
+        if ask.page > 1:
+            state, _, _ = await self._state(ask)
+            view, rules = await self._view(loaded), self.service.rulebook.current()
+            turn = partial(self.turned.page, view, rules, self.service.together, ask, state)
+            turned = await self._in_time(turn, started)
+            return self._out(loaded, ask, str(ask.request_id), turned, started, None)
+        state, known, degraded = await self._state(ask)
+        view, rules = await self._view(loaded), self.service.rulebook.current()
+        key = key_of(ask, state, view.key, rules.version, degraded)
+        etag = etag_of(key) if not degraded and ask.request_id is None else None
+        if etag and matches(if_none_match, etag):
+            return etag
+        found = self.lists.get(key)
+        self.service.figures.cached("lists", found is not None)
+        if found is None:
+            depth, together = self.limits.page_items, self.service.together
+            run = partial(work, view, ask, state, rules, together, known, depth, degraded)
+            found = await self._in_time(run, started)
+            if not found.pool.degraded:
+                self.lists.put(key, found)
+        if ask.user_id is None and ask.session_id is None:
+            self.asked.count(replace(ask, request_id=None))
+        return self._out(loaded, ask, request_id, found, started, etag if not found.pool.degraded else None)
+
+    async def _state(self, ask: Ask) -> tuple[UserState, bool, tuple[str, ...]]:
+        """What is known of who asks; whether it is the user's own history; why it is less than it should be."""
+        if ask.user_id is None:
+            return *self._merged(UserState("", ask.country), ask), ()
         try:
-            now = moment(recommender, state)
-            never, found = recommender.hidden(state, now), recommender.recommend(state, k, now)
-        except (
-            Exception
-        ):  # a shopper gets an answer whatever one history does to the engine; the log gets the traceback
-            log.exception("the engine failed on a history of %d events", len(state.item_ids))
-            degraded = "engine_failed"
-    if found:
-        return Answer(
-            "personalised", shown(recommender, topped_up(recommender, found, state.country, k, never))
+            held = self.service.histories.held(ask.user_id)
+            if held is None:
+                seconds = min(
+                    self.settings.serving.feature_deadline_seconds,
+                    self.limits.deadline_seconds * (1 - LEFT_FOR_WORK),
+                )
+                with stage("features"), parked():  # who waits for the store is not at work
+                    held = await asyncio.wait_for(
+                        asyncio.wrap_future(self.service.histories.ask(ask.user_id)), seconds
+                    )
+        except Unavailable as why:
+            return *self._merged(UserState(ask.user_id, ask.country), ask), (why.reason,)
+        except TimeoutError:
+            return *self._merged(UserState(ask.user_id, ask.country), ask), ("features_slow",)
+        return *self._merged(held, ask), ()
+
+    def _merged(self, held: UserState, ask: Ask) -> tuple[UserState, bool]:
+        """With the events that came since. The first says whether the history alone has something to say."""
+        if held.country is None and ask.country:
+            held = replace(held, country=ask.country)
+        sessions = getattr(self.service, "sessions", None)
+        if sessions is None or (ask.user_id is None and ask.session_id is None):
+            return held, len(held.item_ids) > 0
+        return sessions.merged(held, ask.user_id, ask.session_id), len(held.item_ids) > 0
+
+    async def _view(self, loaded: Loaded) -> View:
+        found = self.views.ready(loaded)
+        if found is not None:
+            return found
+        return await asyncio.get_running_loop().run_in_executor(None, self.views.of, loaded)
+
+    async def _in_time(self, run: Callable[..., Made], started: float) -> Made:
+        """What `run` makes within the deadline, else what it makes when it is hurried."""
+        left = self.limits.deadline_seconds - (time.perf_counter() - started)
+        here = contextvars.copy_context()  # for the stages of this request
+        with suppress(TimeoutError):
+            working = asyncio.get_running_loop().run_in_executor(self._workers, here.run, run)
+            return await asyncio.wait_for(working, max(left, 0.0))
+        return run(hurried=True)
+
+    def _out(
+        self, loaded: Loaded, ask: Ask, request_id: str, found: Made, started: float, etag: str | None
+    ) -> Answered:
+        """Counts, logs, and keeps what further pages are made of."""
+        figures, version = self.service.figures, loaded.pointer.version
+        for reason in found.pool.degraded:
+            figures.degraded.labels(reason).inc()
+        if not found.items and ask.page == 1:
+            figures.empty.inc()
+        figures.answer.labels(found.rung).observe(time.perf_counter() - started)
+        if ask.page == 1:
+            self.turned.keep(request_id, ask, found)
+        variant = loaded.variant
+        exposure = Exposure(
+            request_id,
+            time.time(),
+            ask.user_id,
+            ask.session_id,
+            version,
+            variant,
+            found.rung,
+            ask.placement,
+            ask.kind,
+            found.shown,
         )
-    country = state.country if knows_country(recommender, state.country) else None
-    popular = topped_up(recommender, [], country, k, never)
-    return Answer("popular_country" if country else "popular", shown(recommender, popular), degraded)
+        self.service.exposures.log(exposure)
+        return Answered(
+            request_id, version, variant, self.service.rulebook.current().version, ask.page, found, etag
+        )
 
+    # -- elsewhere
 
-def speaks(recommender: Recommender, state: UserState) -> bool:
-    """Whether the history has an event that the model gives weight, of an item that it knows."""
-    index, weights = recommender.catalogue.index, recommender.recipe.event_weights
-    return any(
-        item in index and weights.get(kind)
-        for item, kind in zip(state.item_ids, state.event_types, strict=True)
-    )
+    def state_now(self, ask: Ask) -> tuple[UserState, bool, tuple[str, ...]]:
+        """As `_state`, in the caller's thread."""
+        state = UserState(ask.user_id or "", ask.country)
+        degraded: tuple[str, ...] = ()
+        if ask.user_id is not None:
+            try:
+                state = self.service.histories.of(ask.user_id)
+            except Unavailable as why:
+                degraded = (why.reason,)
+        return *self._merged(state, ask), degraded
 
-
-def knows_country(recommender: Recommender, country: str | None) -> bool:
-    return country is not None and country in recommender.countries
-
-
-def topped_up(
-    recommender: Recommender,
-    found: list[Recommended],
-    country: str | None,
-    k: int,
-    never: Collection[str] = (),
-) -> list[Recommended]:
-    """At most k items: what was found, then what is popular in the country, then everywhere, without the items of `never`."""
-    items = {each.item_id: each for each in found}
-    for where in dict.fromkeys((country, None)):
-        if len(items) < k:
-            for each in recommender.popular(where, k + len(items), never):
-                items.setdefault(each.item_id, each)
-    return list(items.values())[:k]
-
-
-def similar(recommender: Recommender, item_id: str, k: int) -> list[RecommendedItem]:
-    """Raises NotThere for an item that the release does not know."""
-    known(recommender, item_id)
-    return shown(recommender, recommender.similar(item_id, k))
+    def now(self, ask: Ask, loaded: Loaded | None = None) -> Answered:
+        """The answer at once, in the caller's thread, neither logged nor kept: for our pages and what is prepared."""
+        loaded = loaded or self.service.live.serving_for(ask.user_id or ask.session_id)
+        state, known, degraded = self.state_now(ask)
+        view, rules = self.views.of(loaded), self.service.rulebook.current()
+        found = work(view, ask, state, rules, self.service.together, known, self.limits.page_items, degraded)
+        if not found.pool.degraded:
+            self.lists.put(key_of(ask, state, view.key, rules.version, degraded), found)
+        return Answered("", loaded.pointer.version, loaded.variant, rules.version, 1, found)
 
 
 def known(recommender: Recommender, item_id: str) -> dict:
@@ -101,27 +201,9 @@ def known(recommender: Recommender, item_id: str) -> dict:
         raise NotThere(
             f"no item {item_id!r} in the released model; it may be new, deleted or misspelt"
         ) from None
-    price = found.get("price")
+    price, categories = found.get("price"), found.get("categories")
     return {
         "title": str(found.get("title") or item_id),
-        "price": float(price) if price is not None and math.isfinite(price) else None,
-        "categories": [str(each) for each in found.get("categories") if each]
-        if found.get("categories") is not None
-        else [],
+        "price": float(price) if price is not None and np.isfinite(price) else None,
+        "categories": [str(each) for each in categories if each] if categories is not None else [],
     }
-
-
-def shown(recommender: Recommender, items: Iterable[Recommended]) -> list[RecommendedItem]:
-    """With titles, prices and reasons in words."""
-    return [_shown(recommender, each) for each in items]
-
-
-def _shown(recommender: Recommender, each: Recommended) -> RecommendedItem:
-    item = known(recommender, each.item_id)
-    return RecommendedItem(
-        item_id=each.item_id,
-        title=item["title"],
-        price=item["price"],
-        score=round(float(each.score), 6),
-        reason=reasons.of(each.reason),
-    )

@@ -1,27 +1,49 @@
-"""The API: recommendations over HTTP. `create_app` for tests and containers, `main` for `aisle serve`."""
+"""The API: recommendations over HTTP. `serving.server` runs it."""
 
 from __future__ import annotations
 
-import errno
 import logging
-import socket
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI, Response
 from fastapi.staticfiles import StaticFiles
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
-from aisle.errors import PortTaken
 from aisle.lake import home
 from aisle.settings import Settings
 from engine.recommender import Recommender
-from serving import page, problems, reference, routes
+from serving import (
+    described,
+    explaining,
+    graph_ql,
+    items_in,
+    page,
+    people,
+    problems,
+    reference,
+    routes,
+    ruling,
+    tracing,
+    writes,
+)
+from serving.answers import Answers
+from serving.door import Doors, Slashes
+from serving.exposures import Exposures
 from serving.features import Histories, OnlineStore, Store
+from serving.figures import Figures, Served
+from serving.headers import Cors, SafeHeaders
+from serving.keys import Keyring
+from serving.landing import Landing
 from serving.live import LiveRelease, Loaded
+from serving.overlay import Overlay
+from serving.prepared import Prepared
+from serving.rulebook import Rulebook
 from serving.schemas import Readiness
-from serving.telemetry import Figures, RequestLog, log_as_json
+from serving.sessions import Sessions
+from serving.telemetry import RequestLog
+from serving.together import Together
 
 log = logging.getLogger("aisle.api")
 FEATURES_SECONDS = 90.0  # so long a release waits for Feast's import before it is served without histories
@@ -36,31 +58,63 @@ class Service:
 
     def __init__(self, settings: Settings, store: Store):
         self.settings = settings
-        self.figures = Figures()
+        self.figures = Figures(self._served)
+        self.keys = Keyring(settings.serving.auth)
         self.histories = Histories(settings, store, self.figures.features.observe)
         self.live = LiveRelease(settings.serving.pointer_seconds, self._accepts, self._swapped)
+        self.overlay = Overlay()
+        self.sessions = Sessions(settings, self.overlay.profile)
+        followers = (self.overlay.take, self.sessions.take)
+        self.landing = Landing(settings, followers, self.figures.registry, self.overlay.rows)
+        self.exposures = Exposures(settings.answers.exposure_queue, self.landing.offer, self.figures.registry)
+        self.rulebook, self.together = Rulebook(), Together()
+        self.answers = Answers(settings, self)
+        self.prepared = Prepared(settings, self, self.answers, self.figures.registry)
 
     def start(self) -> None:
+        tracing.start()
+        self.keys.start()
+        self.exposures.start()
+        self.overlay.start()
+        self.together.start()
+        self.prepared.start()
         self.histories.start()
         self.live.start()
+        self.landing.start()  # reads back the newest events, while the threads above import Feast and load the release
 
     def stop(self) -> None:
         self.live.stop()
         self.histories.stop()
+        self.prepared.stop()
+        self.answers.stop()
+        self.together.stop()
+        self.overlay.stop()
+        self.exposures.stop()
+        self.landing.stop()
+        tracing.stop()
 
     def _accepts(self, recommender: Recommender) -> None:
         """Refuses a model whose feature service cannot be filled, as far as the online store can be asked."""
         self.histories.settled.wait(FEATURES_SECONDS)
         if self.histories.state == "open":
             self.histories.store.check(recommender.recipe.feature_service)
+        self.answers.warm(recommender)
 
     def _swapped(self, loaded: Loaded | None) -> None:
         self.figures.swaps.labels("swapped" if loaded else "refused").inc()
         if loaded:
             self.histories.follow(loaded.recommender.recipe.feature_service)
-            self.figures.model.clear()
-            self.figures.model.labels(loaded.pointer.version).set(1)
-            self.figures.age.set_function(lambda: time.time() - loaded.released_at)
+            self.together.refresh()
+            self.prepared.refresh()
+
+    def _served(self) -> Served:
+        """For /metrics: what is served, and since when."""
+        filled = _written(home() / "feast" / "published.json")
+        loaded = self.live.current
+        if loaded is None:
+            return Served(features=filled)
+        indexed = _written(Path(loaded.pointer.path) / "manifest.json")
+        return Served(loaded.pointer.version, loaded.released_at, indexed, filled)
 
     def readiness(self) -> Readiness:
         """no_release: nothing to answer with. starting: the release or Feast's import is still under way."""
@@ -97,15 +151,27 @@ def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
         title="Aisle", version="1", description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.state.service = service
+    doors = Doors(settings, service.keys, service.figures)
+    app.add_middleware(Cors, origins=settings.serving.cors_origins, of_keys=service.keys.origins)
+    app.add_middleware(Slashes)
+    app.add_middleware(SafeHeaders)
     app.add_middleware(RequestLog, figures=service.figures)
     problems.install(app)
     app.include_router(routes.v1(settings, service))
+    app.include_router(explaining.routes(settings, service))
+    app.include_router(ruling.routes(settings, service))
+    app.include_router(writes.routes(settings, service))
+    app.include_router(items_in.routes(settings, service))
+    app.include_router(people.routes(settings, service))
+    app.include_router(graph_ql.routes(settings, service))
     app.include_router(page.routes(settings, service))
     _operations(app, service)
     reference.install(app)
     reports = home() / "reports"
     reports.mkdir(parents=True, exist_ok=True)
     app.mount("/reports", StaticFiles(directory=reports, html=True), name="reports")
+    doors.hang(app)
+    described.install(app)
     return app
 
 
@@ -127,34 +193,12 @@ def _operations(app: FastAPI, service: Service) -> None:
 
     @app.get("/metrics", tags=["operations"], summary="Prometheus figures", response_class=Response)
     def metrics() -> Response:
-        return Response(generate_latest(service.figures.registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(service.figures.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A bound socket. Raises PortTaken with the setting that names another port."""
-    found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _written(file: Path) -> float | None:
+    """When a file was written last, in seconds since 1970; None where there is none."""
     try:
-        found.bind((host, port))
-    except OSError as error:
-        found.close()
-        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-            raise
-        raise PortTaken(
-            f"port {port} on {host} is taken ({error.strerror}): "
-            "stop what listens there, or set AISLE_PORTS__API to another one"
-        ) from None
-    return found
-
-
-def main(settings: Settings) -> None:
-    """Serves in the foreground until SIGTERM or SIGINT; open requests get ten seconds to finish."""
-    import uvicorn
-
-    listener = listen(settings.serving.host, settings.ports.api)
-    log_as_json()
-    config = uvicorn.Config(
-        create_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=10
-    )
-    log.info("listening on http://%s:%d", settings.serving.host, listener.getsockname()[1])
-    uvicorn.Server(config).run(sockets=[listener])
+        return file.stat().st_mtime
+    except FileNotFoundError:
+        return None

@@ -13,9 +13,10 @@ from aisle.errors import NotThere, SettingsError
 from aisle.settings import Settings
 from aisle.terminal import rendered
 from engine.state import UserState, from_frame
-from serving import answers, live, release
-from serving.answers import Answer
+from serving import alone, live, release
+from serving.alone import Answer
 from serving.schemas import RecommendedItem
+from serving.view import View
 
 
 def recommend(
@@ -38,13 +39,13 @@ def recommend(
         raise NotThere(
             "nothing is released yet: run `make demo`, or `aisle run train` and then `aisle run publish`"
         )
-    recommender = live.load(pointer)
+    view = View.of(live.load(pointer), pointer.version)
     if item is not None:
-        found = Answer("similar", answers.similar(recommender, item, k))
-        heading = f"Similar to {recommender.item(item)['title']} ({item})"
+        found = Answer("similar", alone.similar(view, item, k))
+        heading = f"Similar to {view.recommender.item(item)['title']} ({item})"
     else:
         state = _user(settings, user) if user is not None else _session(settings, session)
-        found = answers.answer(recommender, state, k)
+        found = alone.answer(view, state, k)
         heading = _heading(state, user, session)
     if as_json:
         return _json(pointer.version, found)

@@ -13,8 +13,9 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as TooSlow
+from contextlib import suppress
 from typing import Protocol
 
 import pandas as pd
@@ -117,23 +118,31 @@ class Histories:
             with self._lock:
                 self._cache.clear()
 
-    def of(self, user_id: str) -> UserState:
-        """The state of a user, at most serving.feature_cache_seconds old.
-
-        Raises Unavailable after the deadline.
-        """
+    def held(self, user_id: str) -> UserState | None:
+        """A state that was read at most serving.feature_cache_seconds ago."""
         with self._lock:
             held = self._cache.get(user_id)
-        if held and time.monotonic() - held[0] < self.settings.serving.feature_cache_seconds:
-            return held[1]
+        fresh = held and time.monotonic() - held[0] < self.settings.serving.feature_cache_seconds
+        return held[1] if held and fresh else None
+
+    def ask(self, user_id: str) -> Future[UserState]:
+        """The state of a user, when it is read. Raises Unavailable, as the future may."""
         if self.state != "open":
             raise Unavailable(f"features_{self.state}")
         asked: Future[UserState] = Future()
         try:
             self._waiting.put_nowait((user_id, asked))
-            return asked.result(self.settings.serving.feature_deadline_seconds)
         except queue.Full:
             raise Unavailable("features_overloaded") from None
+        return asked
+
+    def of(self, user_id: str) -> UserState:
+        """`held`, or what `ask` brings. Raises Unavailable after the deadline."""
+        held = self.held(user_id)
+        if held is not None:
+            return held
+        try:
+            return self.ask(user_id).result(self.settings.serving.feature_deadline_seconds)
         except TooSlow:
             raise Unavailable("features_slow") from None
 
@@ -180,8 +189,8 @@ class Histories:
         except Exception as error:  # the store went away: those who wait are told, and it is opened anew
             log.warning("reading the online store failed: %s: %s", type(error).__name__, error)
             self.state = "down"
-            for futures in wanted.values():
-                for future in futures:
+            for future in (each for futures in wanted.values() for each in futures):
+                with suppress(InvalidStateError):  # who waited has given up
                     future.set_exception(Unavailable("features_down"))
             return
         finally:
@@ -189,7 +198,8 @@ class Histories:
         for futures, state in zip(wanted.values(), states, strict=True):
             self._keep(state)
             for future in futures:
-                future.set_result(state)
+                with suppress(InvalidStateError):
+                    future.set_result(state)
 
     def _keep(self, state: UserState) -> None:
         with self._lock:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -23,10 +24,14 @@ RETRY_SECONDS = (
 
 @dataclass(frozen=True)
 class Loaded:
-    """A release that answers. Never changed: a request that holds it goes on with it through a swap."""
+    """A release that answers. Never changed: a request that holds it goes on with it through a swap.
+
+    variant: "a" or "b" where two releases stand side by side, else "".
+    """
 
     pointer: Pointer
     recommender: Recommender
+    variant: str = ""
 
     @property
     def released_at(self) -> float:
@@ -53,8 +58,24 @@ def load(pointer: Pointer) -> Recommender:
     return recommender
 
 
+def place_of(who: str) -> float:
+    """Where somebody stands between 0 and 1: always at the same place, evenly spread, whatever the versions are.
+
+    >>> place_of("12347") == place_of("12347")
+    True
+    """
+    return (
+        int.from_bytes(
+            hashlib.blake2b(f"beside\n{who}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        )
+        / 2**64
+    )
+
+
 class LiveRelease:
-    """`current` is read by requests without a lock. `fault` says why a newer release is not served.
+    """`current` and `second` are read by requests without a lock. `fault` says why a newer release is not served.
+
+    second: a release beside the current one, and the share of shoppers that it answers.
 
     accepts: called with a recommender before it is swapped in; raises an AisleError to refuse it.
     """
@@ -64,6 +85,11 @@ class LiveRelease:
     ):
         self.every, self.accepts, self.swapped = every, accepts, swapped
         self.current: Loaded | None = None
+        self.second: tuple[Loaded, float] | None = None
+        self._beside: tuple[release.Beside | None, float] = (
+            None,
+            0.0,
+        )  # looked at last, and when it was refused
         self.fault: dict | None = None
         self.looked = threading.Event()
         self._tried: tuple[Pointer | None, float] = (None, 0.0)
@@ -85,10 +111,18 @@ class LiveRelease:
             )
         return self.current
 
+    def serving_for(self, who: str | None) -> Loaded:
+        """The release that answers `who`: a user, else a session. Raises ServiceFailed before the first."""
+        first, second = self.serving(), self.second
+        if second is None:
+            return first
+        return second[0] if who is not None and place_of(who) < second[1] else replace(first, variant="a")
+
     def _follow(self) -> None:
         while not self._stop.is_set():
             try:
                 self.look()
+                self.look_beside()
             except Exception as error:  # this thread must outlive whatever a bundle or a disk does to it
                 log.exception("looking at the release pointer failed")
                 self.fault = {"version": None, "at": None, "detail": f"{type(error).__name__}: {error}"}
@@ -115,6 +149,35 @@ class LiveRelease:
         log.info("version %s is served", pointer.version, extra={"model_version": pointer.version})
         self.swapped(self.current)
         return True
+
+    def look_beside(self) -> None:
+        """One look at the second release. One that is refused answers nobody, and the first answers all."""
+        found = release.beside()
+        before, refused = self._beside
+        if found == before and (not refused or time.monotonic() - refused < RETRY_SECONDS):
+            return
+        self._beside = (found, 0.0)
+        if found is None or self.current is None:
+            self.second = None
+            self._beside = (None, 0.0)
+            return
+        if self.second and self.second[0].pointer == found.pointer:
+            self.second = (self.second[0], found.share)
+            return
+        try:
+            recommender = load(found.pointer)
+            self.accepts(recommender)
+            service = recommender.recipe.feature_service
+            if service != self.current.recommender.recipe.feature_service:
+                raise BundleRejected(
+                    f"it reads feature service {service!r}, and the first release another one"
+                )
+        except (AisleError, OSError, MemoryError) as error:
+            log.error("version %s is not served beside: %s", found.pointer.version, error)
+            self.second, self._beside = None, (found, time.monotonic())
+            return
+        self.second = (Loaded(found.pointer, recommender, "b"), found.share)
+        log.info("version %s is served beside, to %.3f of all", found.pointer.version, found.share)
 
     def _refuse(self, pointer: Pointer, error: Exception) -> None:
         kept = self.current.pointer.version if self.current else "none"

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from aisle.errors import NotThere, ServiceFailed
+from aisle.errors import DiskFull, NoKey, NotThere, RaceLost, ServiceFailed, TamperedRecord, TurnedAway
 from serving.telemetry import request_id
 
 MEDIA_TYPE = "application/problem+json"
@@ -31,7 +31,7 @@ def problem(
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
-        "instance": request.url.path,
+        "instance": request.scope.get("raw_path", b"").decode("ascii", "replace") or request.url.path,
         "request_id": request_id(),
     }
     if errors:
@@ -77,6 +77,29 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(ServiceFailed)
     async def not_ready(request: Request, error: ServiceFailed) -> JSONResponse:
         return problem(request, 503, "not-ready", str(error), headers={"Retry-After": "5"})
+
+    @app.exception_handler(TurnedAway)
+    async def turned_away(request: Request, error: TurnedAway) -> JSONResponse:
+        headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+        if isinstance(error, NoKey):  # browsers ask for a password where Basic is offered: on our pages only
+            realm = "Bearer" if request.url.path.startswith("/v1") else "Basic"
+            headers["WWW-Authenticate"] = f'{realm} realm="Aisle"'
+        if error.status in (408, 413, 431):
+            headers["Connection"] = "close"  # the rest of what is sent is not read
+        faults = getattr(error, "faults", None)
+        return problem(request, error.status, error.kind, str(error), faults, headers)
+
+    @app.exception_handler(DiskFull)
+    async def disk_full(request: Request, error: DiskFull) -> JSONResponse:
+        return problem(request, 503, "disk-full", str(error), headers={"Retry-After": "30"})
+
+    @app.exception_handler(RaceLost)
+    async def race_lost(request: Request, error: RaceLost) -> JSONResponse:
+        return problem(request, 409, "conflict", str(error))
+
+    @app.exception_handler(TamperedRecord)
+    async def tampered(request: Request, error: TamperedRecord) -> JSONResponse:
+        return problem(request, 503, "tampered-record", str(error))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:

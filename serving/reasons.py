@@ -12,9 +12,14 @@ from serving.schemas import Reason
 
 def of(reason: dict[str, Any]) -> Reason:
     """The engine's reason with its words. `evidence` keys are those of engine.sources."""
+    return Reason(**plain(reason))
+
+
+def plain(reason: dict[str, Any]) -> dict[str, Any]:
+    """As `of`, for who writes JSON of it."""
     evidence = reason.get("evidence") or {}
-    parts = {str(source): round(float(part), 4) for source, part in (reason.get("parts") or {}).items()}
-    return Reason(source=str(reason["source"]), evidence=evidence, parts=parts, text=words(evidence))
+    parts = {source: round(float(part), 4) for source, part in (reason.get("parts") or {}).items()}
+    return {"source": reason["source"], "evidence": evidence, "parts": parts, "text": words(evidence)}
 
 
 def words(evidence: dict[str, Any]) -> str:
@@ -22,6 +27,12 @@ def words(evidence: dict[str, Any]) -> str:
 
     times, days_ago: of their own purchases. item_id, title: what was bought with it. popular_in: a country.
     """
+    if evidence.get("with"):
+        return f"Customers who bought what you are looking at, such as {evidence['title']}, bought it too"
+    if "trending" in evidence:
+        return "Bought more and more lately"
+    if "curated" in evidence:
+        return "Chosen by the shop" if evidence["curated"] else "From our range"
     if "times" in evidence:
         return _again(int(evidence["times"]), evidence.get("days_ago"))
     if evidence.get("item_id") and evidence.get("alike"):

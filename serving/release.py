@@ -3,6 +3,7 @@
 Layout under ``$AISLE_HOME/releases``::
 
     current.json            the release pointer; moved by os.replace, so a reader sees the old or the new
+    beside.json             a second release for a share of the shoppers, and the share; absent where there is none
     change.json             journal of a change of release that is under way (see serving.change)
     .lock                   held by whoever changes the release
     <version>/bundle/       the staged bundle, as the engine wrote it
@@ -118,6 +119,39 @@ def point(to: Pointer | None) -> None:
         return
     write_json(folder(to.version) / "pointer.json", asdict(to))
     write_json(releases() / "current.json", asdict(to))
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A second release that answers `share` of all shoppers, 0 to 1, chosen by a stable hash of who they are."""
+
+    pointer: Pointer
+    share: float
+
+
+def beside() -> Beside | None:
+    """The second release; None where there is none."""
+    path = releases() / "beside.json"
+    found = read_json(path)
+    if found is None:
+        return None
+    try:
+        return Beside(Pointer(**found["pointer"]), min(max(float(found["share"]), 0.0), 1.0))
+    except (TypeError, KeyError, ValueError) as error:
+        raise BundleRejected(
+            f"{path} names no second release ({error}); take the file away, or write it anew"
+        ) from None
+
+
+def put_beside(to: Beside | None) -> None:
+    """Sets the second release, or None to take it away: its shoppers go back to the first within serving.pointer_seconds.
+
+    The caller holds `lock()`.
+    """
+    if to is None:
+        (releases() / "beside.json").unlink(missing_ok=True)
+        return
+    write_json(releases() / "beside.json", {"pointer": asdict(to.pointer), "share": to.share})
 
 
 def digest(bundle: Path) -> str:

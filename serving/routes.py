@@ -1,102 +1,126 @@
-"""Version 1 of the API."""
+"""Version 1 of the API: what is read."""
 
-import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
+from pydantic_core import to_json
 
 from aisle.errors import ServiceFailed
 from aisle.settings import Settings
-from engine.state import UserState
 from serving import answers
-from serving.answers import Answer
+from serving.alone import Answer
+from serving.asking import EXAMPLES, Ask, bodies
 from serving.features import Unavailable
 from serving.live import Loaded
+from serving.making import Answered
 from serving.schemas import (
+    Batched,
     History,
     HistoryEvent,
     Item,
     NoQuestion,
     Problem,
     Recommendations,
-    SimilarItems,
-    questions,
+    RecommendedItem,
 )
+from serving.shedding import let_others_go
 from serving.telemetry import request_id
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     422: {"model": Problem, "description": "Every fault of the question."},
     503: {"model": Problem, "description": "No release is loaded yet."},
 }
-NOT_THERE: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "No such item."}}
-
-
-def state_of(service: Any, user_id: str | None, country: str | None) -> tuple[UserState, str | None]:
-    """What is known of a user, and why it is less than it should be.
-
-    An unknown user is in the country that was asked.
-    """
-    if user_id is None:
-        return UserState("", country), None
-    try:
-        found = service.histories.of(user_id)
-    except Unavailable as why:
-        return UserState(user_id, country), why.reason
-    if found.country is None and country:
-        return UserState(
-            user_id, country, found.item_ids, found.event_types, found.event_times, found.quantities
-        ), None
-    return found, None
-
-
-def recommend(service: Any, loaded: Loaded, user_id: str | None, country: str | None, k: int) -> Answer:
-    """An answer, counted by its rung."""
-    started = time.perf_counter()
-    state, degraded = state_of(service, user_id, country)
-    found = answers.answer(loaded.recommender, state, k)
-    for reason in (degraded, found.degraded):
-        if reason:
-            service.figures.degraded.labels(reason).inc()
-    if not found.items:
-        service.figures.empty.inc()
-    service.figures.answer.labels(found.rung).observe(time.perf_counter() - started)
-    return found
+NOT_THERE: dict[int | str, dict[str, Any]] = {
+    404: {"model": Problem, "description": "No such item or category, or an answer that is not kept."}
+}
+SAME: dict[int | str, dict[str, Any]] = {
+    304: {"description": "The list that If-None-Match names is the answer still."}
+}
+JSON = "application/json"
+IfNoneMatch = Annotated[
+    str | None, Header(max_length=1000, description="The ETag of the answer that you have.")
+]
 
 
 def v1(settings: Settings, service: Any) -> APIRouter:
     """The routes of version 1, bounded by the settings' limits."""
-    Id, CountQuestion, RecommendationQuestion = questions(settings)
+    asked = bodies(settings)
     router = APIRouter(prefix="/v1", tags=["version 1"], responses=PROBLEMS)
+    Id = asked.Id
     ItemId = Annotated[Id, Path(examples=["22423"])]
+    answer = answering(service)
 
-    @router.get("/recommendations", summary="What this user may like")
-    def recommendations(
-        request: Request, question: Annotated[RecommendationQuestion, Query()]
-    ) -> Recommendations:
-        """k items, best first.
+    @router.get(
+        "/recommendations",
+        summary="What this user may like",
+        response_model=Recommendations,
+        responses={**NOT_THERE, **SAME},
+    )
+    async def recommendations(
+        request: Request,
+        question: Annotated[asked.RecommendationParameters, Query()],
+        if_none_match: IfNoneMatch = None,
+    ) -> Response:
+        """k items, best first, for a user, a session, an item, a basket or a category.
 
-        An unknown user gets what is popular in `country`, else everywhere; never an empty answer.
+        Who is unknown gets what is popular in `country`, else everywhere; never an empty answer while one item may be shown.
         """
-        loaded = service.live.serving()
-        found = recommend(service, loaded, question.user_id, question.country, question.k)
-        version = loaded.pointer.version
-        request.scope["aisle"] = {"rung": found.rung, "model_version": version}
-        return Recommendations(
-            request_id=request_id(), model_version=version, rung=found.rung, items=found.items
-        )
+        return await answer(request, question.ask(), if_none_match)
 
-    @router.get("/items/{item_id}/similar", summary="Items like this one", responses=NOT_THERE)
-    def similar(item_id: ItemId, question: Annotated[CountQuestion, Query()]) -> SimilarItems:
-        loaded = service.live.serving()
-        items = answers.similar(loaded.recommender, item_id, question.k)
-        return SimilarItems(
-            request_id=request_id(), model_version=loaded.pointer.version, item_id=item_id, items=items
-        )
+    @router.post(
+        "/recommendations",
+        summary="What this user may like, under rules",
+        response_model=Recommendations,
+        responses=NOT_THERE,
+    )
+    async def recommendations_post(
+        request: Request, question: Annotated[asked.RecommendationQuestion, Body(openapi_examples=EXAMPLES)]
+    ) -> Response:
+        """As the GET, with all the rules that there are."""
+        return await answer(request, question.ask())
+
+    @router.post(
+        "/recommendations/batch", summary="Lists of many users", response_model=Batched, responses=NOT_THERE
+    )
+    async def batch(
+        request: Request,
+        question: Annotated[
+            asked.BatchQuestion,
+            Body(openapi_examples={"users": {"value": {"users": ["12347", "12348"], "k": 5}}}),
+        ],
+    ) -> Response:
+        """One answer a user, each with a request id of its own."""
+        asks = question.asks()
+        found = []
+        for place, ask in enumerate(asks, 1):
+            await let_others_go()
+            found.append(await service.answers.ask(ask, f"{request_id()}.{place}"))
+        noted(request, found[0])
+        text = b",".join(each.body for each in found)
+        users = to_json([ask.user_id for ask in asks])
+        return Response(b'{"answers":[' + text + b'],"users":' + users + b"}", media_type=JSON)
+
+    for kind, path, summary in (
+        ("similar", "/items/{item_id}/similar", "Items like this one"),
+        ("together", "/items/{item_id}/together", "What is bought together with this one"),
+    ):
+        _of_item(router, answer, asked, ItemId, kind, path, summary)
+    for kind, question, summary in (
+        ("similar", asked.SimilarQuestion, "Items like one, under rules"),
+        ("together", asked.RelatedQuestion, "What is bought together with an item or a basket"),
+        ("popular", asked.ListQuestion, "What is bought most, overall, in a country or a category"),
+        ("trending", asked.ListQuestion, "What is on the rise, overall, in a country or a category"),
+    ):
+        _posted(router, answer, question, kind, summary)
+    for kind, summary in (("popular", "What is bought most"), ("trending", "What is on the rise")):
+        _listed(router, answer, asked, kind, summary)
 
     @router.get("/items/{item_id}", summary="One item, as the released model knows it", responses=NOT_THERE)
     def item(item_id: ItemId, _: Annotated[NoQuestion, Query()]) -> Item:
-        return Item(item_id=item_id, **answers.known(service.live.serving().recommender, item_id))
+        view = service.answers.views.of(service.live.serving())
+        return Item(item_id=item_id, **answers.known(view.recommender, item_id))
 
     @router.get("/users/{user_id}/history", summary="What a user bought and did")
     def history(
@@ -111,10 +135,78 @@ def v1(settings: Settings, service: Any) -> APIRouter:
     return router
 
 
+Answering = Callable[..., Awaitable[Response]]
+
+
+def answering(service: Any) -> Answering:
+    """What all routes end in: the answer as a response, with its entity tag, or that it is the same still."""
+
+    async def answer(request: Request, ask: Ask, if_none_match: str | None = None) -> Response:
+        found = await service.answers.ask(ask, request_id(), if_none_match)
+        if isinstance(found, str):
+            return Response(status_code=304, headers={"ETag": found, "Cache-Control": "private, no-cache"})
+        noted(request, found)
+        headers = {"Cache-Control": "private, no-cache"}
+        if found.etag:
+            headers["ETag"] = found.etag
+        return Response(found.body, headers=headers, media_type=JSON)
+
+    return answer
+
+
+def noted(request: Request, found: Answered) -> None:
+    """For the log line of the request."""
+    told = {"rung": found.made.rung, "model_version": found.version}
+    request.scope["aisle"] = {**request.scope.get("aisle", {}), **told}
+
+
+def _of_item(
+    router: APIRouter, answer: Answering, asked: Any, ItemId: Any, kind: Any, path: str, summary: str
+) -> None:
+    @router.get(
+        path, summary=summary, response_model=Recommendations, responses={**NOT_THERE, **SAME}, name=kind
+    )
+    async def of_item(
+        request: Request,
+        item_id: ItemId,
+        question: Annotated[asked.ListParameters, Query()],
+        if_none_match: IfNoneMatch = None,
+    ) -> Response:
+        return await answer(request, question.ask(kind, item_id), if_none_match)
+
+
+def _posted(router: APIRouter, answer: Answering, question: Any, kind: Any, summary: str) -> None:
+    @router.post(
+        f"/{kind}", summary=summary, response_model=Recommendations, responses=NOT_THERE, name=f"{kind}_post"
+    )
+    async def posted(request: Request, asked: question) -> Response:
+        return await answer(request, asked.ask(kind))
+
+
+def _listed(router: APIRouter, answer: Answering, asked: Any, kind: Any, summary: str) -> None:
+    responses = {**NOT_THERE, **SAME}
+
+    @router.get(f"/{kind}", summary=summary, response_model=Recommendations, responses=responses, name=kind)
+    async def listed(
+        request: Request,
+        question: Annotated[asked.ListParameters, Query()],
+        if_none_match: IfNoneMatch = None,
+    ) -> Response:
+        return await answer(request, question.ask(kind), if_none_match)
+
+
+def recommend(service: Any, loaded: Loaded, user_id: str | None, country: str | None, k: int) -> Answer:
+    """An answer for our own pages: neither logged nor counted."""
+    found = service.answers.now(Ask(k=k, user_id=user_id, country=country), loaded).made
+    degraded = found.pool.degraded
+    items = [RecommendedItem(**each) for each in found.items]
+    return Answer(found.rung, items, degraded[0] if degraded else None)
+
+
 def history_of(service: Any, loaded: Loaded, user_id: str) -> History:
     """Raises ServiceFailed where the online store does not answer."""
     try:
-        state = service.histories.of(user_id)
+        state = service.sessions.merged(service.histories.of(user_id), user_id, None)
     except Unavailable as why:
         raise ServiceFailed(
             f"the online store has no answer now ({why.reason}); ask again, or see /readyz"

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from aisle.settings import Settings
 
-Rung = Literal["personalised", "popular_country", "popular"]
+Rung = Literal["personalised", "session", "related", "trending", "segment", "popular", "curated"]
 
 ITEM_EXAMPLE = {
     "item_id": "21731",
@@ -53,29 +53,11 @@ class NoQuestion(_Question):
 
 
 def questions(settings: Settings) -> tuple[Any, Any, Any]:
-    """(an id, a number of items, the recommendation question) as types that carry the settings' limits."""
-    longest, most, usual = settings.ingest.max_id_length, settings.serving.max_k, settings.serving.k
+    """(an id, a number of items, no parameter) as types that carry the settings' limits."""
+    longest, most = settings.ingest.max_id_length, settings.serving.max_k
     Id = Annotated[str, Field(max_length=longest), AfterValidator(printable)]
     Count = Annotated[int, Field(ge=1, le=most, description=f"How many, 1 to {most}.")]
-
-    class RecommendationQuestion(_Question):
-        user_id: Id | None = Field(
-            None, description="Who is shopping; an unknown id gets what is popular.", examples=["12347"]
-        )
-        session_id: Id | None = Field(
-            None, description="An anonymous visitor's session; accepted, and without effect yet."
-        )
-        country: Id | None = Field(
-            None,
-            description="Where an unknown user is; a known user's own country counts.",
-            examples=["Germany"],
-        )
-        k: Count = usual
-
-    class CountQuestion(_Question):
-        k: Count = usual
-
-    return Id, CountQuestion, RecommendationQuestion
+    return Id, Count, NoQuestion
 
 
 class Reason(BaseModel):
@@ -96,8 +78,10 @@ class RecommendedItem(BaseModel):
     item_id: str
     title: str
     price: Finite = Field(None, description="As of the model's data, in the shop's currency.")
+    position: int = Field(default=1, description="From 1 on, over all pages.")
     score: float = Field(description="Higher is better; comparable within one answer only.")
     reason: Reason
+    pinned: bool = Field(default=False, description="A rule put it here.")
 
 
 class Recommendations(BaseModel):
@@ -107,25 +91,39 @@ class Recommendations(BaseModel):
             "example": {
                 "request_id": "5f0c9a7e4a3d4b0e9d2f6a1b8c7d6e5f",
                 "model_version": "4",
+                "variant": "",
+                "rules_version": 3,
                 "rung": "personalised",
+                "degraded": [],
+                "page": 1,
+                "next_page": 2,
                 "items": [ITEM_EXAMPLE],
             }
         },
     )
-    request_id: str
+    request_id: str = Field(description="Send it along with impressions and clicks, and to turn the page.")
     model_version: str
-    rung: Rung = Field(
-        description="What the answer went by: the user's history, their country, or everybody's purchases."
+    variant: str = Field(
+        "", description="Which of two releases side by side answered; empty where there is one."
     )
+    rules_version: int = Field(0, description="Of the shop's rules that held; 0 before the first.")
+    rung: Rung = Field(
+        description="What the answer went by: the user's history, the session, the item or basket, what is on the rise, "
+        "their country, everybody's purchases, the shop's own list."
+    )
+    degraded: list[str] = Field(
+        [], description="Why the answer has less than it should have; empty where it has all."
+    )
+    page: int = 1
+    next_page: int | None = Field(None, description="None where nothing is left.")
     items: list[RecommendedItem]
 
 
-class SimilarItems(BaseModel):
-    model_config = ConfigDict(protected_namespaces=())
-    request_id: str
-    model_version: str
-    item_id: str
-    items: list[RecommendedItem]
+class Batched(BaseModel):
+    answers: list[Recommendations] = Field(
+        description="One a user, in the order of `users`, each named once."
+    )
+    users: list[str]
 
 
 class Item(BaseModel):

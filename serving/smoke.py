@@ -19,8 +19,9 @@ from aisle import settings as settings_module
 from aisle.errors import AisleError
 from engine.recommender import Recommended, Recommender
 from engine.state import UserState
-from serving import answers, release
+from serving import alone, release
 from serving.features import OnlineStore, Store
+from serving.view import View
 
 NOBODY = "smoke check: no such user"
 
@@ -30,6 +31,7 @@ class Smoke:
 
     def __init__(self, recommender: Recommender, k: int, deleted: list[str]):
         self.recommender, self.k, self.deleted = recommender, k, set(deleted)
+        self.view = View.of(recommender)
         self.faults: list[str] = []
         self.milliseconds: list[float] = []
         self.rungs: dict[str, int] = {}
@@ -37,7 +39,7 @@ class Smoke:
     def ask(self, state: UserState) -> None:
         """The same answer that the API gives, and that it is a sound one."""
         started = time.perf_counter()
-        found = answers.answer(self.recommender, state, self.k)
+        found = alone.answer(self.view, state, self.k)
         self.milliseconds.append((time.perf_counter() - started) * 1000)
         self.rungs[found.rung] = self.rungs.get(found.rung, 0) + 1
         who = f"user {state.user_id!r} in {state.country}"

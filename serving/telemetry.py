@@ -1,6 +1,6 @@
-"""What the API tells of itself: JSON log lines with request ids, and Prometheus figures.
+"""What the API tells of itself: JSON log lines with request ids, Prometheus figures, and the times of a request's stages.
 
-No user id is written to either.
+No user id, no key and no query is written to any of them.
 """
 
 from __future__ import annotations
@@ -14,17 +14,43 @@ import uuid
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from serving import tracing
+from serving.figures import Figures
 
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
-_EXTRA = ("method", "path", "status", "ms", "rung", "model_version")
-BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+_stages: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None)
+_EXTRA = ("method", "path", "status", "ms", "stages", "key", "rung", "model_version")
+QUIET = ("/healthz", "/readyz", "/metrics")
 log = logging.getLogger("aisle.api")
+
+__all__ = ["Figures", "JsonLines", "RequestLog", "log_as_json", "request_id", "stage"]
 
 
 def request_id() -> str:
     """The id of the request that is being answered; empty outside of one."""
     return _request_id.get()
+
+
+class stage:
+    """Times a part of a request's work: aisle_stage_seconds{stage}, the log line, and a span where traces are on.
+
+    Within one request, times of one name add up. Outside of a request, as in the command, it does nothing.
+    """
+
+    __slots__ = ("_name", "_span", "_started")
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+        self._span = tracing.begin(self._name)
+
+    def __exit__(self, *_: object) -> None:
+        tracing.end(self._span)
+        found = _stages.get()
+        if found is not None:
+            found[self._name] = found.get(self._name, 0.0) + time.perf_counter() - self._started
 
 
 class JsonLines(logging.Formatter):
@@ -55,31 +81,8 @@ def log_as_json() -> None:
         logging.getLogger(name).propagate = True
 
 
-class Figures:
-    """The Prometheus figures of one app, in a registry of its own."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        make = {"registry": self.registry}
-        self.answer = Histogram(
-            "aisle_answer_seconds", "Time to an answer, by rung", ["rung"], buckets=BUCKETS, **make
-        )
-        self.requests = Counter("aisle_requests", "Requests by route and status", ["route", "status"], **make)
-        self.empty = Counter("aisle_empty_answers", "Answers without an item", **make)
-        self.degraded = Counter(
-            "aisle_degraded_answers", "Answers with less than they should have, and why", ["reason"], **make
-        )
-        self.features = Histogram(
-            "aisle_feature_read_seconds", "One batched read of the online store", buckets=BUCKETS, **make
-        )
-        self.swaps = Counter("aisle_release_swaps", "Looks that found a new release", ["outcome"], **make)
-        self.model = Gauge("aisle_model_info", "1 for the version that is served", ["version"], **make)
-        self.age = Gauge("aisle_model_age_seconds", "Since the served version was released", **make)
-
-
 class RequestLog:
-    """ASGI middleware: an id for every request (the caller's X-Request-ID if plain), and one log line."""
+    """ASGI middleware: an id for every request (the caller's X-Request-ID if plain), its figures, and one log line."""
 
     def __init__(self, app, figures: Figures):
         self.app, self.figures = app, figures
@@ -88,9 +91,13 @@ class RequestLog:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"").decode("latin-1")
         found = given if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", given) else uuid.uuid4().hex
         _request_id.set(found)
+        stages: dict[str, float] = {}
+        _stages.set(stages)
+        span = tracing.begin_request(scope, headers)
         started, status = time.perf_counter(), 500
 
         async def sending(message) -> None:
@@ -103,13 +110,24 @@ class RequestLog:
         try:
             await self.app(scope, receive, sending)
         finally:
-            self._told(scope, status, time.perf_counter() - started)
+            route = getattr(scope.get("route"), "path", None) or "unmatched"
+            tracing.end_request(span, route, status, found)
+            told = stages.copy()  # work that was given up at its deadline may still write into the other one
+            self._told(scope, route, status, time.perf_counter() - started, told)
 
-    def _told(self, scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", None) or "unmatched"
+    def _told(self, scope, route: str, status: int, seconds: float, stages: dict[str, float]) -> None:
         self.figures.requests.labels(route, str(status)).inc()
-        quiet = route in ("/healthz", "/readyz", "/metrics") and status < 400
+        self.figures.request_seconds.labels(route).observe(seconds)
+        for name, took in stages.items():
+            self.figures.stage.labels(name).observe(took)
+        shed = status in (
+            429,
+            503,
+        )  # counted, and not told one by one: a flood is not to fill the disk as well
+        level = logging.DEBUG if shed or (route in QUIET and status < 400) else logging.INFO
+        if not log.isEnabledFor(level):
+            return
         told = {"method": scope["method"], "path": route, "status": status, "ms": round(seconds * 1000, 2)}
-        log.log(
-            logging.DEBUG if quiet else logging.INFO, "answered", extra={**told, **scope.get("aisle", {})}
-        )
+        if stages:
+            told["stages"] = {name: round(took * 1000, 2) for name, took in stages.items()}
+        log.log(level, "answered", extra={**told, **scope.get("aisle", {})})

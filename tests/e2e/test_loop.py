@@ -25,7 +25,12 @@ def aisle(env: dict[str, str], *words: str) -> str:
 
 
 def get(env: dict[str, str], path: str) -> dict:
-    with urllib.request.urlopen(f"http://127.0.0.1:{env['AISLE_PORTS__API']}{path}", timeout=30) as answer:
+    keys = (Path(env["AISLE_HOME"]) / "keys" / "first.env").read_text()
+    key = next(line.partition("=")[2] for line in keys.splitlines() if line.startswith("AISLE_SERVER_KEY="))
+    url = f"http://127.0.0.1:{env['AISLE_PORTS__API']}{path}"
+    with urllib.request.urlopen(
+        urllib.request.Request(url, headers={"X-API-Key": key}), timeout=30
+    ) as answer:
         return json.load(answer)
 
 

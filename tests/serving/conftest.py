@@ -16,15 +16,17 @@ import pandas as pd
 import pytest
 import uvicorn
 
+from aisle import api_keys
 from aisle import settings as settings_module
 from aisle.errors import FeatureMismatch
 from aisle.settings import Settings
 from engine.recommender import Recipe, Recommender
 from engine.state import UserState, from_frame
 from serving import release
-from serving.app import create_app, listen
+from serving.app import create_app
 from serving.features import Store
 from serving.release import Pointer
+from serving.server import config, listen
 
 CUT = datetime(2011, 11, 1, tzinfo=UTC)
 COUNTRIES = ("France", "Germany", "United Kingdom")
@@ -95,7 +97,7 @@ def running(settings: Settings, store: Store | None = None) -> Iterator[str]:
     """The API under uvicorn on a free port, in a thread; its URL."""
     listener = listen("127.0.0.1", 0)
     listener.listen()  # who asks before uvicorn is up waits, and is not refused
-    server = uvicorn.Server(uvicorn.Config(create_app(settings, store), log_config=None, access_log=False))
+    server = uvicorn.Server(config(settings, create_app(settings, store)))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
@@ -103,6 +105,14 @@ def running(settings: Settings, store: Store | None = None) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(30)
+
+
+def asking(url: str, key: str = "server") -> httpx.Client:
+    """A client with one of the keys of the first start (see aisle.api_keys.FIRST), which the running API has made."""
+    until = time.monotonic() + 60
+    while httpx.get(f"{url}/healthz").status_code != 200:
+        assert time.monotonic() < until
+    return httpx.Client(base_url=url, headers=api_keys.headers(key))
 
 
 def stage(version: str, seed: int = 7, point: bool = True, service: str = "retrieval_v1") -> Pointer:
@@ -133,10 +143,12 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """The API under uvicorn with release 1 and the shop's histories online, for the tests of a file."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AISLE_HOME", str(tmp_path_factory.mktemp("api")))
+        for name in ("AISLE_ANSWERS__DEADLINE_SECONDS", "AISLE_SERVING__FEATURE_DEADLINE_SECONDS"):
+            patch.setenv(name, "5")  # a busy machine is not what these tests are about
         settings_module.load.cache_clear()
         settings = settings_module.load()
         stage("1")
-        with running(settings, Kept()) as url, httpx.Client(base_url=url) as client:
+        with running(settings, Kept()) as url, asking(url) as client:
             until = time.monotonic() + 90
             while client.get("/readyz").status_code != 200:
                 assert time.monotonic() < until, client.get("/readyz").text

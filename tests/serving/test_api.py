@@ -13,7 +13,7 @@ PLAIN = "/v1/recommendations"
 
 def test_an_unknown_user_gets_what_is_popular_in_their_country(api: httpx.Client) -> None:
     answer = api.get(PLAIN, params={"user_id": "nobody", "country": "France", "k": 5}).json()
-    assert answer["rung"] == "popular_country"
+    assert answer["rung"] == "segment"
     assert answer["model_version"] == "1"
     assert len(answer["items"]) == 5
     assert all(
@@ -107,7 +107,7 @@ def test_an_unknown_parameter_is_told_everywhere(api: httpx.Client, path: str) -
 
 
 def test_a_wrong_method_is_a_problem(api: httpx.Client) -> None:
-    assert refused(api.post(PLAIN), 405)["type"] == "urn:aisle:problem:no-such-method"
+    assert refused(api.delete(PLAIN), 405)["type"] == "urn:aisle:problem:no-such-method"
 
 
 def test_the_reference_and_the_icon_come_from_here(api: httpx.Client) -> None:

@@ -48,14 +48,15 @@ def test_a_known_user(settings: Settings, stage_release: Release) -> None:
 
 
 def test_the_console_says_what_the_api_says(settings: Settings, stage_release: Release) -> None:
-    from serving import answers, live, release
+    from serving import alone, live, release
+    from serving.view import View
     from tests.serving.conftest import Kept
 
     stage_release("1")
     write_gold()
     told = json.loads(recommend(settings, user="u001", k=5, as_json=True))
     state = Kept().read("retrieval_v1", ["u001"])[0]
-    found = answers.answer(live.load(release.current()), state, 5)
+    found = alone.answer(View.of(live.load(release.current())), state, 5)
     assert told["items"] == [each.model_dump() for each in found.items]
 
 

@@ -14,7 +14,7 @@ from aisle.settings import Settings
 from aisle.stages import StepContext
 from serving import release
 from tests.links import unfilled
-from tests.serving.conftest import COUNTRIES, CUT, running, shop, write_bundle
+from tests.serving.conftest import COUNTRIES, CUT, asking, running, shop, write_bundle
 from tests.serving.test_console import write_gold
 from tests.serving.test_swap import wait_for
 
@@ -65,11 +65,12 @@ def test_from_gold_and_registry_to_an_answer(settings: Settings, spark, tmp_path
     with running(settings) as url:
         wait_for(lambda: httpx.get(f"{url}/readyz").status_code == 200, 120)
         assert httpx.get(f"{url}/readyz").json()["features"] == "open"
-        answer = httpx.get(f"{url}/v1/recommendations?user_id=u001").json()
+        client = asking(url)
+        answer = client.get("/v1/recommendations?user_id=u001").json()
         assert (answer["rung"], answer["model_version"]) == ("personalised", version)
         expected = shop()[1].set_index("user_id").loc["u001"]
-        history = httpx.get(f"{url}/v1/users/u001/history").json()
+        history = client.get("/v1/users/u001/history").json()
         assert [event["item_id"] for event in history["events"]] == expected["item_ids"]
         assert history["country"] == expected["country"]
-        assert httpx.get(f"{url}/v1/recommendations?user_id=nobody").json()["rung"] == "popular"
+        assert client.get("/v1/recommendations?user_id=nobody").json()["rung"] == "popular"
     print(json.dumps(smoke, indent=1), release.current())

@@ -28,7 +28,7 @@ def bundle(tmp_path: Path) -> Path:
 def test_a_sound_bundle_passes(bundle: Path) -> None:
     found = smoke.check(Kept(), bundle, plan(bundle))
     assert (found["verdict"], found["faults"]) == ("passed", [])
-    assert found["asked"]["rungs"] == {"personalised": 3, "popular": 2, "popular_country": 3}
+    assert found["asked"]["rungs"] == {"personalised": 3, "popular": 2, "segment": 3}
     assert found["latency_ms"]["p50"] > 0
 
 

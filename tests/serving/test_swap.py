@@ -12,7 +12,7 @@ import httpx
 
 from aisle.settings import Settings
 from serving import release
-from tests.serving.conftest import Kept, Release, running
+from tests.serving.conftest import Kept, Release, asking, running
 
 
 def wait_for(check, seconds: float = 60.0) -> None:
@@ -27,13 +27,13 @@ def test_up_without_a_release_and_ready_with_one(settings: Settings, stage_relea
         assert httpx.get(f"{url}/healthz").status_code == 200
         wait_for(lambda: httpx.get(f"{url}/readyz").json()["status"] == "no_release")
         assert httpx.get(f"{url}/readyz").status_code == 503
-        problem = httpx.get(f"{url}/v1/recommendations")
+        problem = asking(url).get("/v1/recommendations")
         assert problem.status_code == 503
         assert problem.headers["retry-after"]
         assert "no release" in httpx.get(url).text
         stage_release("1")
         wait_for(lambda: httpx.get(f"{url}/readyz").status_code == 200)
-        assert httpx.get(f"{url}/v1/recommendations").json()["model_version"] == "1"
+        assert asking(url).get("/v1/recommendations").json()["model_version"] == "1"
 
 
 def test_swaps_under_load_drop_no_request(settings: Settings, stage_release: Release) -> None:
@@ -41,7 +41,7 @@ def test_swaps_under_load_drop_no_request(settings: Settings, stage_release: Rel
     versions, errors, stop = Counter(), [], threading.Event()
 
     def ask(url: str, name: int) -> None:
-        with httpx.Client(base_url=url) as client:
+        with asking(url) as client:
             while not stop.is_set():
                 answer = client.get(
                     "/v1/recommendations", params={"user_id": f"v{name}", "country": "France"}
@@ -83,7 +83,7 @@ def test_a_tampered_release_is_refused_and_the_old_one_goes_on(
         ready = httpx.get(f"{url}/readyz").json()
         assert (ready["status"], ready["version"]) == ("ready", "1")
         assert ready["fault"]["version"] == "2"
-        assert httpx.get(f"{url}/v1/recommendations").json()["model_version"] == "1"
+        assert asking(url).get("/v1/recommendations").json()["model_version"] == "1"
         assert 'outcome="refused"' in httpx.get(f"{url}/metrics").text
         release.point(good)
         wait_for(lambda: not httpx.get(f"{url}/readyz").json()["fault"])

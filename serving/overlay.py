@@ -1,0 +1,274 @@
+"""What was said of items and users since the release: laid over the immutable bundle, so that the next answer shows it.
+
+Three speeds. Stock is a look-up. A price, a title or a deletion of a known item is a new `Catalogue` around the same
+arrays: milliseconds, made by the first answer that needs it. A new item has to be placed among the others
+(`engine.new_items.grow`), which reads the catalogue's words anew: seconds on a large one, so a thread does it, and until it
+is done the item is known to `stock` and `title`, but not recommended.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import batched
+from typing import Any
+
+import pandas as pd
+
+from engine.recommender import Recommender
+from serving.laying import is_deleted, laid_over, shows
+from serving.live import Loaded
+from serving.release import Pointer
+from serving.sessions import Profile
+from serving.shelf import Shelf
+from serving.told import ITEM_FIELDS, SHOWN, USER_FIELDS, Row, Told, rows_of
+
+log = logging.getLogger("aisle.overlay")
+NOTHING = Profile()
+
+USERS_SECONDS = 7 * 86_400.0  # by then the features have it
+MOST_CHANGES = 1_000_000
+ATOMIC = 100  # rows taken at a time: an answer waits for them, at most a millisecond
+RELEASES = 3  # that are kept laid over: served now, the one before, a canary
+
+
+@dataclass(frozen=True)
+class _Base:
+    """A released recommender, or one grown by new items. added: their ids."""
+
+    recommender: Recommender
+    added: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class _Laid:
+    """seen: how many of the changes are in it. shelf: the version of the shelf that is."""
+
+    loaded: Loaded
+    base: _Base
+    seen: int
+    shelf: int
+    recommender: Recommender
+
+
+class Overlay:
+    """Filled by the journal (`take`), read by the request path."""
+
+    def __init__(self, shelf: Shelf | None = None) -> None:
+        self._version = 0
+        self.shelf = shelf or Shelf()
+        self.items: dict[str, Told] = {}
+        self.users: dict[str, Told] = {}
+        self.grow_seconds = 0.0  # of the last growing
+        self._erased: dict[str, int] = {}
+        self._new: dict[
+            Pointer, tuple[int, set[str]]
+        ] = {}  # by release: changes looked at, items it does not know
+        self._forgotten: tuple[Any, ...] = ()
+        self._changes: list[str] = []  # items, in the order in which what an answer shows of them changed
+        self._laid: OrderedDict[str, _Laid] = OrderedDict()  # by the release's version
+        self._lock = threading.Lock()
+        self._wanted = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._grow, name="overlay", daemon=True)
+
+    def start(self) -> None:
+        self.shelf.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.shelf.stop()
+        self._stopping.set()
+        self._wanted.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=30)
+
+    @property
+    def version(self) -> int:
+        """Rises with each change of an item, here or in silver."""
+        return self._version + self.shelf.version
+
+    # -- the journal's side
+
+    def take(self, kind: str, rows: list[Row]) -> None:
+        for some in batched(rows, ATOMIC):
+            with self._lock:
+                for row in some:
+                    if kind == "items":
+                        self._take_item(row)
+                    elif kind == "users" and row["at"] > self._erased.get(row["user_id"], 0):
+                        self.users.setdefault(row["user_id"], Told()).fold(row, USER_FIELDS)
+                    elif kind == "erasures":
+                        self._erase(row["user_id"], row["at"])
+        if kind == "items":
+            self._wanted.set()
+
+    def _take_item(self, row: Row) -> None:
+        item = row["item_id"]
+        changed = self.items.setdefault(item, Told()).fold(row, ITEM_FIELDS)
+        self._version += bool(changed)
+        if changed & SHOWN:
+            self._changes.append(item)
+        if len(self._changes) > MOST_CHANGES:  # all anew, once in a long while
+            self._changes = list(self.items)
+            self._laid.clear()
+            self._new = {}
+
+    def _erase(self, user_id: str, at: int) -> None:
+        self._erased[user_id] = max(at, self._erased.get(user_id, 0))
+        held = self.users.get(user_id)
+        if held and held.newest <= at:
+            del self.users[user_id]
+        elif held:
+            held.fields = {name: told for name, told in held.fields.items() if told[1] > at}
+
+    def rows(self, kind: str) -> list[Row]:
+        """All that is known of a kind as rows of the journal, for a shorter one."""
+        with self._lock:
+            held, key = (self.items, "item_id") if kind == "items" else (self.users, "user_id")
+            return list(rows_of(held, key))
+
+    # -- the request's side
+
+    def stock(self, item_id: str) -> int | None:
+        """Pieces there are, by who spoke last; None where nobody did."""
+        held, shelved = self.items.get(item_id), self.shelf.of(item_id)
+        value, at = held.fields.get("stock", (None, 0)) if held else (None, 0)
+        return shelved.stock if shelved and shelved.updated_at > at else value
+
+    def title(self, item_id: str, loaded: Loaded | None) -> str | None:
+        """An item's title by who knows it best: what was told, silver, the release. None: unknown or deleted."""
+        held, shelved = self.items.get(item_id), self.shelf.of(item_id)
+        if is_deleted(held, shelved):
+            return None
+        title, at = held.fields.get("title", (None, 0)) if held else (None, 0)
+        if shelved and shelved.title and shelved.updated_at > at:
+            return shelved.title
+        if title:
+            return str(title)
+        try:
+            return str(loaded.recommender.item(item_id)["title"] or item_id) if loaded else None
+        except KeyError:
+            return None
+
+    def profile(self, user_id: str) -> Profile:
+        held = self.users.get(user_id)
+        return Profile(held.get("country"), held.get("consent")) if held else NOTHING
+
+    def recommender(self, loaded: Loaded) -> Recommender:
+        """The release with all that was told since."""
+        held = self._laid.get(loaded.pointer.version)
+        if held and held.loaded is loaded and self._is_whole(held):
+            return held.recommender
+        with self._lock:
+            return self._lay(loaded).recommender
+
+    def _is_whole(self, held: _Laid) -> bool:
+        return held.seen == len(self._changes) and held.shelf == self.shelf.version
+
+    def _lay(self, loaded: Loaded, base: _Base | None = None) -> _Laid:
+        """Only what changed since is laid over what there is, where there is something; all of it over a new base."""
+        held = self._laid.get(loaded.pointer.version)
+        if held is None or held.loaded is not loaded:
+            held = None
+            self._wanted.set()
+        whole = held is None or base is not None or held.shelf != self.shelf.version
+        if held and not whole:
+            told: Iterable[str] = set(self._changes[held.seen :])
+            under, base = held.recommender, held.base
+        else:
+            base = base or (held.base if held else _Base(loaded.recommender))
+            under, told = base.recommender, list(self.items)
+        found = laid_over(
+            under, {item: self.items[item] for item in told if item in self.items}, self.shelf, whole
+        )
+        laid = _Laid(loaded, base, len(self._changes), self.shelf.version, found)
+        self._laid[loaded.pointer.version] = laid
+        self._laid.move_to_end(loaded.pointer.version)
+        while len(self._laid) > RELEASES:
+            self._laid.popitem(last=False)
+        return laid
+
+    # -- new items, in the background
+
+    def _grow(self) -> None:
+        while not self._stopping.is_set():
+            self._wanted.wait()
+            self._wanted.clear()
+            if self._stopping.is_set():
+                return
+            started = time.monotonic()
+            try:
+                for held in list(self._laid.values()):
+                    self._grow_one(held)
+                self._forget()
+            except Exception:  # the released items go on being answered; the next change tries again
+                log.exception("new items could not be placed among the others")
+            self._stopping.wait(time.monotonic() - started)  # at most half of one core
+
+    def _grow_one(self, held: _Laid) -> None:
+        new = self._new_items(held.loaded)
+        if new.keys() <= held.base.added:
+            return
+        started = time.monotonic()
+        frame = pd.DataFrame([{"item_id": item, **told} for item, told in new.items()])
+        frame["deleted"] = False
+        frame["brand"] = frame["brand"].fillna("")
+        frame["price"] = pd.to_numeric(frame["price"]).astype(float)
+        grown = held.loaded.recommender.with_items(frame)
+        grown.faults()  # parses and allocates now what the first question would wait for
+        with self._lock:
+            self._lay(held.loaded, _Base(grown, frozenset(new)))
+            self._version += 1
+        self.grow_seconds = time.monotonic() - started
+        log.info("%d new items are recommended, placed in %.2f s", len(new), self.grow_seconds)
+
+    def _new_items(self, loaded: Loaded) -> dict[str, dict[str, Any]]:
+        """What is shown of the items that a release does not know. Only what changed since the last look is looked at."""
+        index, (looked, found) = loaded.recommender.catalogue.index, self._new.get(loaded.pointer, (0, set()))
+        with self._lock:
+            changes = self._changes[looked:]
+        found |= {item for item in changes if item not in index}
+        self._new = {
+            held.loaded.pointer: self._new.get(held.loaded.pointer, (0, set()))
+            for held in self._laid.values()
+        }
+        self._new[loaded.pointer] = (looked + len(changes), found)
+        with self._lock:
+            held = {item: self.items[item] for item in found if item in self.items}
+            return {
+                item: {name: told.get(name) for name in SHOWN}
+                for item, told in held.items()
+                if told.get("title") and not told.get("deleted")
+            }
+
+    def _forget(self) -> None:
+        """What silver knows and every release that may be served shows, and users' words of last week, are not kept."""
+        now = self.shelf.version, tuple(self._laid), int(time.time() // 3600)
+        if now == self._forgotten or not self._laid:
+            return
+        self._forgotten = now
+        releases = [held.loaded.recommender for held in self._laid.values()]
+        known = [
+            (item, told.newest)
+            for item, told in list(self.items.items())
+            if (shelved := self.shelf.of(item))
+            and shelved.updated_at >= told.newest
+            and all(shows(each, item, told) for each in releases)
+        ]
+        old = (time.time() - USERS_SECONDS) * 1_000_000
+        users = [
+            user
+            for user, told in list(self.users.items())
+            if told.newest < old and told.get("consent") is not False
+        ]
+        with self._lock:
+            for item, newest in known:
+                if self.items[item].newest == newest:
+                    del self.items[item]
+            for user in users:
+                self.users.pop(user, None)

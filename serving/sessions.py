@@ -1,0 +1,262 @@
+"""The newest events by user and by session, laid over the online store's history: an answer reflects what was just sent.
+
+The store is as new as the last run of `features`; what came since is here, in bounded memory, and in the journal. An event
+that both know counts once. A session whose user becomes known is theirs from its first event on.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import batched, islice
+from typing import NamedTuple
+
+from aisle.columns import UNDO
+from aisle.erasures import Erased, merged
+from aisle.settings import Settings
+from engine.state import UserState
+from serving.told import Row
+
+ATOMIC = 100  # rows taken at a time: an answer waits for them, at most a millisecond
+SESSIONS = 50  # newest ones of a user that are joined with what they do
+PREFERENCES = ("like", "dislike", "hide")
+
+
+class Event(NamedTuple):
+    """Sorted as gold.user_history sorts: by time, then by what keeps equal moments in one order. micros: epoch."""
+
+    micros: int
+    item_id: str
+    event_type: str
+    quantity: float
+    event_id: str
+    accepted: int
+
+
+@dataclass(slots=True)
+class Recent:
+    """Of one user or session. others: the sessions of a user, or the one user of a session."""
+
+    events: list[Event] = field(default_factory=list)  # a deque takes 600 bytes for its first one
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What was said of a user since the release: None where nothing was."""
+
+    country: str | None = None
+    consent: bool | None = None
+
+
+def micros(moment: str) -> int:
+    """Epoch microseconds of an ISO text with its zone.
+
+    >>> micros("2026-11-25T08:30:00.000001+00:00")
+    1795595400000001
+    """
+    return round(datetime.fromisoformat(moment).timestamp() * 1_000_000)
+
+
+class Sessions:
+    """Filled by the journal (`take`), read by the request path (`merged`).
+
+    profile: what the overlay knows of a user.
+    """
+
+    def __init__(self, settings: Settings, profile: Callable[[str], Profile] = lambda _: Profile()):
+        self.length, self.most = settings.features.history_length, settings.writes.remember_rows
+        self.profile = profile
+        self._held: OrderedDict[tuple[str, str], Recent] = (
+            OrderedDict()
+        )  # by kind of id and id, the latest last
+        self._events = 0
+        self._erased: dict[str, Erased] = {}
+        self._erased_sessions: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    # -- the journal's side
+
+    def take(self, kind: str, rows: list[Row]) -> None:
+        for some in batched(rows, ATOMIC):
+            with self._lock:
+                if kind == "events":
+                    for row in some:
+                        self._add(row)
+                elif kind == "erasures":
+                    for row in some:
+                        self._erase(Erased.of(row))
+
+    def _add(self, row: Row) -> None:
+        user, session, moment = row.get("user_id"), row.get("session_id"), micros(row["event_time"])
+        erased = self._erased[user].at if user in self._erased else 0
+        if min(row["at"], moment) <= max(erased, self._erased_sessions.get(session, 0)):
+            return  # of before an erasure, whenever it is read or sent
+        if user and session:
+            mine = self._recent("user", user)
+            if session not in mine.others:
+                mine.others = (*mine.others[1 - SESSIONS :], session)
+            self._recent("session", session).others = (user,)
+        if row.get("item_id"):
+            quantity = float(row.get("quantity") or 1.0)
+            event = Event(moment, row["item_id"], row["event_type"], quantity, row["event_id"], row["at"])
+            recent = self._recent("user", user) if user else self._recent("session", str(session))
+            recent.events.append(event)
+            self._events += 1
+            if len(recent.events) > self.length:
+                del recent.events[0]
+                self._events -= 1
+        while self._events > self.most or len(self._held) > self.most:
+            self._events -= len(self._held.popitem(last=False)[1].events)
+
+    def _recent(self, kind: str, name: str) -> Recent:
+        found = self._held.get((kind, name))
+        if found is None:
+            found = self._held[kind, name] = Recent()
+        else:
+            self._held.move_to_end((kind, name))
+        return found
+
+    def _erase(self, erased: Erased) -> None:
+        before = self._erased.get(erased.user_id, erased)
+        self._erased[erased.user_id] = merged([before, erased])[erased.user_id]
+        for session in erased.sessions:
+            self._erased_sessions[session] = max(erased.at, self._erased_sessions.get(session, 0))
+        for key in (("user", erased.user_id), *(("session", session) for session in erased.sessions)):
+            held = self._held.get(key)
+            if held is not None:
+                later = [event for event in held.events if event.accepted > erased.at]
+                self._events -= len(held.events) - len(later)
+                held.events, held.others = later, ()
+
+    # -- the request's side
+
+    def user_of(self, session_id: str) -> str | None:
+        """Whose session it is, once an event named both."""
+        with self._lock:
+            held = self._held.get(("session", session_id))
+            return next(iter(held.others), None) if held else None
+
+    def sessions_of(self, user_id: str) -> list[str]:
+        with self._lock:
+            held = self._held.get(("user", user_id))
+            return sorted(held.others) if held else []
+
+    def erasure(self, user_id: str) -> Erased | None:
+        """Of a person who was erased; None for all others."""
+        return self._erased.get(user_id)
+
+    def recent(self, user_id: str | None, session_id: str | None) -> list[Event]:
+        """What came in of a user, their sessions and this session, newest first, each event once."""
+        with self._lock:
+            user_id = user_id or self._user_of(session_id)
+            user = self._held.get(("user", user_id)) if user_id else None
+            names = {session_id} if session_id else set()
+            names |= set(user.others) if user else set()
+            held = [user] if user else []
+            # A session that another user has taken over since is theirs alone.
+            held += [
+                found
+                for name in names
+                if (found := self._held.get(("session", name)))
+                and (not user_id or set(found.others) <= {user_id})
+            ]
+            events = {event.event_id: event for each in held for event in each.events}
+        return sorted(events.values(), reverse=True)
+
+    def _user_of(self, session_id: str | None) -> str | None:
+        held = self._held.get(("session", session_id)) if session_id else None
+        return next(iter(held.others), None) if held else None
+
+    def merged(self, state: UserState, user_id: str | None, session_id: str | None) -> UserState:
+        """The state with what came in since, newest first, at most features.history_length events.
+
+        Nothing of who was erased before that, nothing of who does not consent, and no preference that was taken back.
+        """
+        user_id = user_id or (self.user_of(session_id) if session_id else None)
+        profile = self.profile(user_id) if user_id else Profile()
+        state = replace(state, country=profile.country) if profile.country else state
+        erased = self._erased.get(user_id) if user_id else None
+        if erased:
+            state = _since(state, erased, profile)
+        if profile.consent is False:
+            return UserState(state.user_id, state.country)
+        fresh = self.recent(user_id, session_id)
+        if not fresh and UNDO not in state.event_types:
+            return state
+        return without_undone(laid_over(state, fresh, self.length))
+
+
+def _since(state: UserState, erased: Erased, profile: Profile) -> UserState:
+    """What the store may still hold of an erased person goes; a country only where it was told afterwards."""
+    places = [place for place, second in enumerate(state.event_times) if second * 1_000_000 > erased.at]
+    return _picked(replace(state, country=profile.country), places)
+
+
+def _picked(state: UserState, places: Iterable[int]) -> UserState:
+    places = list(places)
+    return replace(
+        state,
+        item_ids=[state.item_ids[place] for place in places],
+        event_types=[state.event_types[place] for place in places],
+        event_times=[state.event_times[place] for place in places],
+        quantities=[state.quantities[place] for place in places] if len(state.quantities) else (),
+    )
+
+
+def laid_over(state: UserState, fresh: list[Event], length: int) -> UserState:
+    """The store's events and the fresh ones that it lacks, newest first, `length` at most.
+
+    The store knows no ids: as many events of one item, type, second and quantity as it has are held to be the same ones.
+    """
+    if not fresh:
+        return state
+    oldest, told = fresh[-1].micros // 1_000_000, bool(len(state.quantities))
+    quantities = state.quantities if told else [1.0] * len(state.item_ids)
+    among = next((place for place, at in enumerate(state.event_times) if at < oldest), len(state.event_times))
+    stored = [  # those that fresh ones may come between, or be; the others follow as they are
+        (
+            int(state.event_times[place]) * 1_000_000,
+            state.item_ids[place],
+            state.event_types[place],
+            quantities[place],
+        )
+        for place in range(among)
+    ]
+    known = Counter((at // 1_000_000, item, kind, quantity) for at, item, kind, quantity in stored)
+    added: list[tuple[int, str, str, float]] = []
+    for event in fresh:
+        same = event.micros // 1_000_000, event.item_id, event.event_type, event.quantity if told else 1.0
+        if known[same] > 0:
+            known[same] -= 1
+        else:
+            added.append(event[:4])
+    if not added:
+        return state
+    rows = list(islice(heapq.merge(added, stored, reverse=True), length))
+    rest = slice(among, among + length - len(rows))
+    return replace(
+        state,
+        item_ids=[row[1] for row in rows] + list(state.item_ids[rest]),
+        event_types=[row[2] for row in rows] + list(state.event_types[rest]),
+        event_times=[row[0] // 1_000_000 for row in rows] + [int(at) for at in state.event_times[rest]],
+        quantities=[row[3] for row in rows] + list(quantities[rest]),
+    )
+
+
+def without_undone(state: UserState) -> UserState:
+    """Without the preferences that were taken back afterwards, and without the taking back itself."""
+    if UNDO not in state.event_types:
+        return state
+    undone: set[str] = set()
+    places = []
+    for place, (item, kind) in enumerate(zip(state.item_ids, state.event_types, strict=True)):
+        if kind == UNDO:
+            undone.add(item)
+        elif kind not in PREFERENCES or item not in undone:
+            places.append(place)
+    return _picked(state, places)

@@ -1,0 +1,72 @@
+"""What silver says of items that the released bundle does not: stock, titles of newer items, deletions.
+
+Read again when silver.items has a new version. Without a lake nothing is known, and nothing is amiss.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any, NamedTuple
+
+from aisle import lake
+
+log = logging.getLogger("aisle.shelf")
+LOOK_SECONDS = 5.0
+
+
+class Shelved(NamedTuple):
+    """updated_at: epoch microseconds."""
+
+    title: str | None
+    stock: int | None
+    deleted: bool
+    updated_at: int
+
+
+class Shelf:
+    """`of` is read by requests without a lock. version: rises with each reading."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.deleted: frozenset[str] = frozenset()
+        self._held: dict[str, Shelved] = {}
+        self._read = -1
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="shelf", daemon=True)
+
+    def of(self, item_id: str) -> Shelved | None:
+        return self._held.get(item_id)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=30)
+
+    def _follow(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self.look()
+            except Exception as error:  # a table that is being made or moved: it is looked at again
+                log.warning("silver.items cannot be read: %s: %s", type(error).__name__, error)
+            self._stopping.wait(LOOK_SECONDS)
+
+    def look(self) -> bool:
+        """Reads what is new; whether something was."""
+        found = lake.version("silver.items")
+        if found in (self._read, -1):
+            return False
+        names = ["item_id", "title", "stock", "deleted", "updated_at"]
+        rows = lake.read("silver.items", columns=names, at_version=found).to_pydict()
+        self._held = {row[0]: _shelved(*row[1:]) for row in zip(*(rows[name] for name in names), strict=True)}
+        self.deleted = frozenset(item for item, each in self._held.items() if each.deleted)
+        self._read = found
+        self.version += 1
+        return True
+
+
+def _shelved(title: str | None, stock: int | None, deleted: bool | None, updated_at: Any) -> Shelved:
+    return Shelved(title, stock, bool(deleted), int(updated_at.timestamp() * 1_000_000))

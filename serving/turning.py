@@ -1,0 +1,106 @@
+"""Further pages of an answer: from the order that its first page was made of, whatever happened since.
+
+But what the rules forbid by now, was deleted, or is hidden by its user meanwhile, is on no page. In this process' memory,
+bounded in number and time: with several workers a page may be asked of one that did not give the answer, which says so.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from aisle.errors import NotThere
+from engine.recommender import Recommended
+from engine.rules import Places, had
+from engine.state import UserState, epoch
+from serving.asking import Ask
+from serving.cached import Lru, Pool
+from serving.ladder import climb, hidden
+from serving.making import Made, made
+from serving.rulebook import Version
+from serving.together import Together
+from serving.view import View
+
+PLAIN = ("segment", "popular", "curated")  # rungs that know nothing of a history
+
+
+@dataclass
+class Kept:
+    """An answer whose pages are turned. pages: ids by page, from 1 on. Changed under `lock` only."""
+
+    ask: Ask
+    pool: Pool
+    pages: dict[int, list[str]]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Turned:
+    """At most `most` answers, each for `seconds`. May be used from many threads."""
+
+    def __init__(self, most: int, seconds: float):
+        self.most, self.seconds = most, seconds
+        self._held: Lru[Kept] = Lru(most, seconds)
+
+    def keep(self, request_id: str, ask: Ask, first: Made) -> None:
+        self._held.put(request_id, Kept(ask, first.pool, {1: [each["item_id"] for each in first.items]}))
+
+    def page(
+        self,
+        view: View,
+        rules: Version,
+        together: Together,
+        ask: Ask,
+        state: UserState,
+        hurried: bool = False,
+    ) -> Made:
+        """The page that is asked for. state: of now. hurried: there is no time for reasons of the user's own.
+
+        Raises NotThere for an answer that is not kept, or is somebody else's.
+        """
+        held = self._held.get(ask.request_id)
+        if held is None or held.ask.asker != ask.asker:
+            raise NotThere(
+                f"no answer {ask.request_id!r} of this question is kept (at most {self.most} answers for "
+                f"{self.seconds:.0f} s, in the process that gave it): ask for its first page again"
+            )
+        with held.lock:
+            return _page(view, rules, together, held, ask.page, state, hurried)
+
+
+def _page(
+    view: View, rules: Version, together: Together, held: Kept, number: int, state: UserState, hurried: bool
+) -> Made:
+    ask, pool = held.ask, held.pool
+    documents, assortment = rules.book.rules(ask), view.assortment
+    allowed = assortment.allowed(documents)
+    allowed[assortment.rows_of(tuple(had(pool.state, documents, epoch(pool.now))))] = False
+    for each in (pool.state, state):
+        allowed[hidden(view.recommender, each, pool.now)] = False
+    ids, index = assortment.catalogue.item_ids, assortment.catalogue.index
+    order = np.array(
+        [row for item in pool.ids if (row := index.get(item, -1)) >= 0 and allowed[row]], np.int64
+    )
+    places = Places.of(assortment, documents, allowed)
+    shown: set[int] = set()
+    for page in range(1, number + 1):
+        if page not in held.pages:
+            rows = places.page(order, (page - 1) * ask.k, ask.k, frozenset(shown))
+            held.pages[page] = [ids[row] for row in rows]
+        shown |= set(assortment.rows_of(tuple(held.pages[page])))
+    rows = [row for row in assortment.rows_of(tuple(held.pages[number])) if allowed[row]]
+    told = _told(view, rules, together, held, rows, hurried)
+    return made(view, pool, rows, told, places, (number - 1) * ask.k, bool(set(order.tolist()) - shown))
+
+
+def _told(
+    view: View, rules: Version, together: Together, held: Kept, rows: list[int], hurried: bool
+) -> list[Recommended]:
+    """The reasons of a page, from the history that the first one was made of; the scores of then."""
+    ask, pool = replace(held.ask, page=1), held.pool
+    known, plain = pool.rung != "session", hurried or pool.rung in PLAIN
+    listing = climb(view, ask, pool.state, rules.book, together, known, len(pool.ids), hurried=plain)
+    scores = dict(zip(pool.ids, pool.scores.tolist(), strict=True))
+    told = listing.told(rows, ask.exact)
+    return [replace(each, score=scores.get(each.item_id, each.score)) for each in told]

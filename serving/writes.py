@@ -1,0 +1,101 @@
+"""What a shop tells of its visitors: events, reviews, users. In the journal and in memory before it is acknowledged."""
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request, Response
+
+from aisle.settings import Settings
+from serving.received import Judged, event_row
+from serving.rows import models
+from serving.schemas import questions
+from serving.taking import ANSWERS, ONE, PROBLEMS, Taken, Taking, body_of, one_or_many
+
+
+def routes(settings: Settings, service: Any) -> APIRouter:
+    """The writing routes, bounded by the settings' limits."""
+    router = APIRouter(prefix="/v1", tags=["writes"])
+    accepted = models(settings)
+    taking = Taking(settings, service)
+    Id, _, _ = questions(settings)
+    ItemId = Annotated[Id, Path(examples=["22423"])]
+    UserId = Annotated[Id, Path(examples=["12347"])]
+    most = settings.writes.max_batch
+
+    async def events_of(request: Request) -> tuple[Judged, list[bool]]:
+        judged, _ = await taking.rows(request, accepted.event)
+        return judged, await taking.keep("events", [event_row(row.columns()) for _, row in judged.rows])
+
+    events_body = body_of(*one_or_many(accepted.event, most))
+
+    @router.post(
+        "/events",
+        status_code=202,
+        summary="Events in: one or a list",
+        response_model=Taken,
+        responses=ANSWERS,
+        openapi_extra=events_body,
+    )
+    async def events(request: Request) -> Response:
+        """On disk when it answers, and in the next recommendation. A repeated `event_id` counts once."""
+        judged, fresh = await events_of(request)
+        return taking.told(judged, fresh)
+
+    @router.post(
+        "/events/beacon",
+        status_code=204,
+        summary="Events in, from navigator.sendBeacon",
+        response_class=Response,
+        responses=PROBLEMS,
+        openapi_extra=body_of(*one_or_many(accepted.event, most), media=("text/plain", "application/json")),
+    )
+    async def beacon(request: Request) -> Response:
+        """As /v1/events, whatever the body's type is called; nobody reads the answer, so there is none."""
+        await events_of(request)
+        return Response(status_code=204)
+
+    @router.post(
+        "/items/{item_id}/reviews",
+        status_code=202,
+        summary="A rating, with words or without",
+        response_model=Taken,
+        responses=ONE,
+        openapi_extra=body_of(accepted.review.model_json_schema()),
+    )
+    async def review(request: Request, item_id: ItemId) -> Response:
+        """An event of type rating; its title and text are kept in the event's properties."""
+        told = await taking.one(request, accepted.review)
+        words = {name: told.pop(name) for name in ("title", "text") if name in told}
+        row = {**told, "event_type": "rating", "item_id": item_id}
+        row |= {"properties": json.dumps(words, ensure_ascii=False)} if words else {}
+        return taking.told(Judged(), await taking.keep("events", [event_row(row)]))
+
+    @router.post(
+        "/users",
+        status_code=202,
+        tags=["people"],
+        summary="Users in: one or a list",
+        response_model=Taken,
+        responses=ANSWERS,
+        openapi_extra=body_of(*one_or_many(accepted.user, most)),
+    )
+    async def users(request: Request) -> Response:
+        """Country, language, attributes, consent; a field that is left out keeps its value."""
+        judged, _ = await taking.rows(request, accepted.user)
+        fresh = await taking.keep("users", [row.columns() for _, row in judged.rows])
+        return taking.told(judged, fresh, version=True)
+
+    @router.patch(
+        "/users/{user_id}",
+        status_code=202,
+        tags=["people"],
+        summary="What changes of a user",
+        response_model=Taken,
+        responses=ONE,
+        openapi_extra=body_of(accepted.profile.model_json_schema()),
+    )
+    async def patch_user(request: Request, user_id: UserId) -> Response:
+        row = {"user_id": user_id, **await taking.one(request, accepted.profile)}
+        return taking.told(Judged(), await taking.keep("users", [row]), version=True)
+
+    return router

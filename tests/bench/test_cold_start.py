@@ -1,0 +1,60 @@
+"""What is hidden is hidden everywhere, and only that; what is asked for is what was hidden."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench import cold_start
+from tests.bench.test_quality_bench import known, pairs, sequence, wanted  # noqa: F401 - fixtures
+
+
+@pytest.fixture
+def protocol(request):
+    return request.getfixturevalue("sequence")
+
+
+def test_hidden_items_are_in_no_window(protocol) -> None:
+    hidden = cold_start.hidden_items(protocol, 1)
+    assert len(hidden) == round(len(protocol.test.items) * 0.1)
+    assert hidden != cold_start.hidden_items(protocol, 2)
+    told = cold_start.everywhere(protocol, lambda window: cold_start.without_items(window, hidden))
+    for before, after in zip(
+        (*protocol.earlier, protocol.validation, protocol.test),
+        (*told.earlier, told.validation, told.test),
+        strict=True,
+    ):
+        assert not hidden & set(after.items["item_id"])
+        assert known(after) == {pair for pair in known(before) if pair[1] not in hidden}
+        assert wanted(after) == {pair for pair in wanted(before) if pair[1] not in hidden}
+        lengths = after.histories[list(cold_start.LISTS)].map(len)
+        assert lengths.eq(lengths["item_ids"], axis=0).all(axis=None)
+
+
+def test_people_left_out_come_back_with_their_newest_events_only(protocol) -> None:
+    users = cold_start.left_out_users(protocol, 7)
+    told = cold_start.without_users(protocol.test, users)
+    assert users
+    assert not users & set(told.histories["user_id"])
+    shown = cold_start.revealed(protocol.test, users, 3)
+    assert set(shown.histories["user_id"]) == users
+    assert set(shown.truth["user_id"]) <= users
+    whole = protocol.test.histories.set_index("user_id")["item_ids"]
+    for row in shown.histories.itertuples():
+        assert row.item_ids == list(whole[row.user_id])[:3]
+
+
+def test_figures_say_what_is_asked() -> None:
+    found = {
+        "warm": [{"warm": 0.1}, {"warm": 0.2}],
+        "cold": [{"cold": 0.06}, {"cold": 0.09}],
+        "new_users": [
+            {"revealed": 3, "column": "new", "metric": "recall@20", "engine": 0.3, "popularity": 0.1},
+            {"revealed": 3, "column": "new", "metric": "ndcg@10", "engine": 0.3, "popularity": 0.2},
+        ],
+    }
+    figures = cold_start.figures_of("tiny", found)
+    assert figures["tiny, cold over warm"].value == pytest.approx(0.5)
+    assert figures["tiny, cold over warm"].met
+    ratio = figures["tiny, 3 events told, new recall@20 over popularity"]
+    assert (round(ratio.value, 6), ratio.target) == (3.0, 2.0)
+    assert figures["tiny, 3 events told, new ndcg@10 over popularity"].target is None

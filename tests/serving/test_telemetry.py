@@ -1,0 +1,215 @@
+"""Figures, stages, traces and workers: what the API tells of itself."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from aisle import api_keys
+from aisle.settings import Settings
+from serving import tracing
+from serving.figures import Figures, Served
+from serving.telemetry import JsonLines, stage
+from tests.serving.conftest import Kept, asking, running
+from tests.serving.conftest import stage as stage_release
+from tests.serving.test_api import PLAIN
+from tests.serving.test_swap import wait_for
+
+
+def test_ages_and_figures(api: httpx.Client) -> None:
+    assert api.get(PLAIN, params={"user_id": "u001", "k": 7}).status_code == 200
+    text = api.get("/metrics").text
+    lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
+    values = {name: float(value) for name, _, value in lines}
+    assert values['aisle_model_info{version="1"}'] == 1
+    assert values["aisle_model_age_seconds"] > 0
+    assert 0 <= values["aisle_index_age_seconds"] < 3600
+    assert values["aisle_requests_at_work"] == 0
+    assert values['aisle_stage_seconds_count{stage="waiting"}'] >= 1
+    assert (
+        min(values[f'aisle_stage_seconds_count{{stage="{name}"}}'] for name in ("features", "rank", "pick"))
+        >= 1
+    )
+    assert values['aisle_request_seconds_count{route="/v1/recommendations"}'] >= 1
+    assert any(name.startswith('aisle_answer_seconds_count{rung="') for name in values)
+
+
+def test_what_is_not_there_has_no_age() -> None:
+    text = Figures(lambda: Served()).text().decode()
+    assert "aisle_model_age_seconds" not in text
+    text = Figures(lambda: Served("7", time.time() - 60, None, time.time() - 5)).text().decode()
+    assert 'aisle_model_info{version="7"} 1.0' in text
+    assert "aisle_features_age_seconds 5." in text
+
+
+def test_stages_of_a_request_are_in_its_line(api: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "aisle.api")
+    api.get(PLAIN, headers={"X-Request-ID": "told-1"})
+    found: list[dict] = []
+
+    def lines() -> bool:
+        found[:] = [record.__dict__ for record in caplog.records if record.msg == "answered"]
+        return any(each.get("path") == PLAIN for each in found)
+
+    wait_for(lines, 2)
+    mine = next(each for each in found if each["path"] == PLAIN)
+    assert mine["stages"]["waiting"] >= 0
+    assert mine["key"] == "server"
+    assert json.loads(JsonLines().format(logging.makeLogRecord(mine)))["status"] == 200
+
+
+def test_a_stage_outside_of_a_request_does_nothing() -> None:
+    with stage("nowhere"):
+        pass
+
+
+class Collector(http.server.ThreadingHTTPServer):
+    """Takes OTLP over HTTP, as an OpenTelemetry collector does."""
+
+    def __init__(self) -> None:
+        self.requests: list[ExportTraceServiceRequest] = []
+        super().__init__(("127.0.0.1", 0), Taking)
+
+    def spans(self) -> list:
+        return [
+            span
+            for request in self.requests
+            for resource in request.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+
+
+class Taking(http.server.BaseHTTPRequestHandler):
+    server: Collector
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if self.headers.get("content-encoding") == "gzip":
+            import gzip
+
+            body = gzip.decompress(body)
+        self.server.requests.append(ExportTraceServiceRequest.FromString(body))
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    found = Collector()
+    thread = threading.Thread(target=found.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{found.server_port}")
+    yield found
+    tracing.stop()
+    found.shutdown()
+
+
+def test_traces_go_to_the_collector(settings: Settings, collector: Collector) -> None:
+    stage_release("1")
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    with running(settings, Kept()) as url:
+        wait_for(lambda: httpx.get(f"{url}/readyz").status_code == 200)
+        with asking(url) as client:
+            answer = client.get(
+                PLAIN,
+                params={"user_id": "secret-person"},
+                headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"},
+            )
+            assert answer.status_code == 200
+    spans = [span for span in collector.spans() if span.trace_id.hex() == trace]
+    root = next(span for span in spans if span.name == f"GET {PLAIN}")
+    assert root.parent_span_id.hex() == "00f067aa0ba902b7"
+    waiting = next(span for span in spans if span.name == "waiting")
+    assert waiting.parent_span_id == root.span_id
+    told = {each.key: each.value.string_value or each.value.int_value for each in root.attributes}
+    assert told["http.response.status_code"] == 200
+    assert told["aisle.request_id"] == answer.headers["x-request-id"]
+    everything = str(collector.requests)
+    assert "secret-person" not in everything
+    assert api_keys.plain_keys()["server"] not in everything
+
+
+def test_without_an_endpoint_nothing_is_loaded() -> None:
+    code = "import serving.app, serving.tracing as t, sys; assert not t.start(); assert 'opentelemetry.sdk' not in sys.modules"
+    env = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=env, timeout=120)
+
+
+def test_several_workers_count_together(settings: Settings, aisle_home: Path) -> None:
+    """Two processes behind one socket: any of them tells the figures of both, before and after one was killed."""
+    import psutil
+
+    from bench.pipeline import free_port
+
+    stage_release("1")
+    port = free_port()
+    env = {
+        **os.environ,
+        "AISLE_HOME": str(aisle_home),
+        "AISLE_PORTS__API": str(port),
+        "AISLE_SERVING__WORKERS": "2",
+    }
+    command = [sys.executable, "-m", "aisle.cli", "serve"]
+    server = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(lambda: len(workers(server.pid)) == 2, 60)
+        wait_for(lambda: all(answers(f"{url}/readyz") for _ in range(12)), 90)
+        client = httpx.Client(base_url=url, headers=api_keys.headers())
+
+        def asked() -> float:
+            lines = [line for line in httpx.get(f"{url}/metrics").text.splitlines() if PLAIN in line]
+            return sum(
+                float(line.split(" ")[-1]) for line in lines if line.startswith("aisle_requests_total")
+            )
+
+        for _ in range(30):
+            assert httpx.get(f"{url}{PLAIN}", headers=client.headers).status_code == 200
+        assert {asked() for _ in range(12)} == {30.0}
+        assert 'aisle_model_info{version="1"} 1.0' in httpx.get(f"{url}/metrics").text
+        workers(server.pid)[0].kill()
+        wait_for(lambda: len(workers(server.pid)) == 2, 60)
+        wait_for(lambda: all(answers(f"{url}/readyz") for _ in range(12)), 60)
+        assert asked() == 30.0
+        family = psutil.Process(server.pid).children(recursive=True)
+        server.terminate()
+        assert server.wait(30) in (0, -15)
+        assert not psutil.wait_procs(family, timeout=15)[1]
+    finally:
+        if server.poll() is None:
+            for each in psutil.Process(server.pid).children(recursive=True):
+                each.kill()
+            server.kill()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def workers(pid: int) -> list:
+    """The worker processes, which uvicorn spawns beside a resource tracker."""
+    import psutil
+
+    found = psutil.Process(pid).children(recursive=True)
+    alive = [each for each in found if each.status() != psutil.STATUS_ZOMBIE]
+    return [each for each in alive if "spawn_main" in " ".join(each.cmdline())]
