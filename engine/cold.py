@@ -28,8 +28,8 @@ SPEAK_FOR_THEMSELVES = (Content.name, Sequence.name, TwoTower.name, Personal.nam
 
 @dataclass(frozen=True)
 class Cold:
-    """items: (c,) rows of items without a buyer. alike: (c, n_items) float32 weights of items with one; a row sums to 1, or to 0
-    where an item reads like none of them."""
+    """items: (c,) rows of items without a buyer that read like some with one. alike: (c, n_items) float32 weights of those; a row
+    sums to 1."""
 
     items: np.ndarray
     alike: sparse.csr_array
@@ -40,8 +40,9 @@ class Cold:
         bought = sparse.diags_array((trends.buyers > 0).astype(np.float32))
         found = sparse.csr_array(sparse.csr_array(content.similarity.T)[items] @ bought)
         found = keep_largest_of_rows(found, NEIGHBOURS)
-        total = np.asarray(found.sum(axis=1)).ravel()
-        share = sparse.diags_array(np.divide(1.0, total, out=np.zeros_like(total), where=total > 0))
+        some = np.flatnonzero(np.diff(found.indptr))
+        items, found = items[some], sparse.csr_array(found[some])
+        share = sparse.diags_array(1.0 / np.asarray(found.sum(axis=1)).ravel())
         return cls(items, sparse.csr_array(share @ found).astype(np.float32))
 
     def fill(self, name: str, scores: np.ndarray) -> np.ndarray:
@@ -54,11 +55,8 @@ class Cold:
 
     def trends(self, trends: Trends) -> Trends:
         """As if a new item did as the items do that it reads like."""
-        if not len(self.items):
-            return trends
         recent, buyers, again = trends.recent.copy(), trends.buyers.copy(), trends.again.copy()
         recent[:, self.items] = (self.alike @ trends.recent.T).T
         buyers[self.items] = self.alike @ trends.buyers
-        some = np.diff(self.alike.indptr) > 0
-        again[self.items[some]] = (self.alike @ trends.again)[some]
+        again[self.items] = self.alike @ trends.again
         return replace(trends, recent=recent, buyers=buyers, again=again)

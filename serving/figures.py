@@ -16,6 +16,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # set before the workers start, because prometheus_client looks when it is imported
+SHARED = "_AISLE_FIGURES"  # the same folder, where we have set it: importing Feast sets FOLDER too
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Figures:
     def __init__(self, served: Callable[[], Served] = Served) -> None:
         self.registry = CollectorRegistry()
         self._served = _ServedCollector(served)
-        if FOLDER not in os.environ:
+        if SHARED not in os.environ:
             ProcessCollector(registry=self.registry)
             self.registry.register(self._served)
         self.answer = Histogram(
@@ -103,7 +104,7 @@ class Figures:
 
     def text(self) -> bytes:
         """In Prometheus' own format, of all workers where there are several."""
-        folder = os.environ.get(FOLDER)
+        folder = os.environ.get(SHARED)
         if folder is None:
             return generate_latest(self.registry)
         bury(Path(folder))

@@ -101,7 +101,7 @@ def main(settings: Settings) -> None:
     from serving.keys import page_secret
 
     page_secret()  # made here, so that all workers sign the same
-    os.environ[figures.FOLDER] = str(_fresh(home() / "run" / "figures"))
+    os.environ[figures.FOLDER] = os.environ[figures.SHARED] = str(_fresh(home() / "run" / "figures"))
     several = config(settings, "serving.server:worker", factory=True, workers=settings.serving.workers)
     listener.set_inheritable(True)
     uvicorn.supervisors.Multiprocess(several, sockets=[listener]).run()

@@ -2,7 +2,8 @@
 
 Nothing is learnt anew. A source that is left out is unknown (NaN) to the ranker, brings no candidate and weighs nothing in the
 blend; what the others would have learnt in its absence is not seen, so that the loss is an upper bound of its worth. The ranker
-left out is the blend alone, the last stage left out the plain order. `train.fit` keeps the recommender that it judged at the
+left out is the blend alone, the last stage left out the plain order. New items keep what they read like, also without
+`content`. `train.fit` keeps the recommender that it judged at the
 start of the window (`keep`), because the registered one has been fitted to it.
 """
 
@@ -114,7 +115,7 @@ def recorded(fitted: Recommender, held: HeldOut) -> Recommender:
     """The same recommender for the held-out users alone, each source's scores computed once."""
     events = fitted.events(held.states, held.now)
     row = {state.user_id: place for place, state in enumerate(held.states)}
-    sources = {name: Recorded(name, each, row) for name, each in fitted.normalised_scores(events).items()}
+    sources = {name: Recorded(name, each, row) for name, each in fitted.source_scores(events).items()}
     return _with(fitted, sources, fitted.recipe.weights)
 
 
@@ -132,17 +133,21 @@ def without(whole: Recommender) -> Iterator[tuple[str, Recommender]]:
         )
         yield name, _with(whole, {**whole.sources, name: Unknown(name)}, left)
     if whole.ranker:
-        yield RANKER, whole.with_ranker(None)
+        yield RANKER, _made(whole, whole.with_ranker(None), "last_stage", "cold")
     if whole.recipe.final != Final():
-        yield LAST_STAGE, whole.with_final(Final())
+        yield LAST_STAGE, _made(whole, whole.with_final(Final()), "cold")
 
 
 def _with(model: Recommender, sources: Mapping, weights: Weights) -> Recommender:
     recipe = model.recipe.model_copy(update={"weights": weights})
     found = Recommender(recipe, model.catalogue, dict(sources), model.trends, model.ranker)
-    found.__dict__["last_stage"] = (
-        model.last_stage
-    )  # made of sources whose similarities a record does not keep
+    return _made(model, found, "last_stage", "cold")
+
+
+def _made(model: Recommender, found: Recommender, *names: str) -> Recommender:
+    """`found` with what the model has made of its sources' similarities, which a record does not keep."""
+    for name in names:
+        found.__dict__[name] = getattr(model, name)
     return found
 
 

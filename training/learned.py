@@ -22,11 +22,14 @@ def with_sequence(
     settings: SequenceSettings,
     say: Callable[[str], None] = print,
 ) -> list[Window]:
-    """The windows with a sequence model each; as they are where no user has two events.
+    """The windows with a sequence model each; as they are where no user has two events, or nothing tells their order.
 
     validation: the place of the window that chooses the number of epochs; the others are learnt as long.
     """
     judged = windows[validation]
+    if all(len(set(times)) < 2 for times in judged.histories["event_times"]):
+        say("no sequence model: all events of a user are of one moment")
+        return list(windows)
     try:
         first = _learnt(judged, recipe, settings, _judge(judged, recipe), say)
         settings = replace(settings, epochs=max(first.kept, 1))

@@ -29,7 +29,7 @@ def content(similarity: list[list[float]]) -> Content:
 def test_a_new_item_gets_the_weighted_scores_of_what_it_reads_like() -> None:
     alike = content([[0, 0.1, 0.3, 0], [0.1, 0, 0.9, 0], [0.3, 0.9, 0, 0], [0, 0, 0, 0]])
     cold = Cold.of(alike, trends([8, 4, 0, 0]))
-    assert cold.items.tolist() == [2, 3]
+    assert cold.items.tolist() == [2]  # nobody knows what 3 is like
     scores = np.array([[4.0, 2.0, 0.0, 0.0]], np.float32)
     filled = cold.fill("linear", scores)
     np.testing.assert_allclose(filled, [[4.0, 2.0, 0.25 * 4 + 0.75 * 2, 0.0]], rtol=1e-6)

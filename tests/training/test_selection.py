@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -73,7 +74,7 @@ def test_the_ranker_learns_from_all_earlier_windows_and_needs_one(windows) -> No
     assert len(fitted.batch(from_frame(windows[-1].histories), 5, CUT)[0])
 
 
-def test_with_one_event_each_there_is_no_sequence_model(windows) -> None:
+def test_with_one_event_each_or_all_at_once_there_is_no_sequence_model(windows) -> None:
     said: list[str] = []
     lists = ["item_ids", "event_types", "event_times", "quantities"]
     short = [
@@ -88,5 +89,16 @@ def test_with_one_event_each_there_is_no_sequence_model(windows) -> None:
     settings = SequenceSettings(dimension=8, epochs=1)
     assert not any(each.exports for each in with_sequence(short, 2, Recipe(), settings, said.append))
     assert any("no sequence model" in line for line in said)
+    at_once = [
+        replace(
+            each,
+            histories=each.histories.assign(
+                event_times=each.histories["event_times"].map(lambda row: [7] * len(row))
+            ),
+        )
+        for each in windows
+    ]
+    assert not any(each.exports for each in with_sequence(at_once, 2, Recipe(), settings, said.append))
+    assert "one moment" in said[-1]
     learnt = with_sequence(windows, 2, Recipe(), settings, said.append)
     assert all("sequence" in each.exports for each in learnt)
