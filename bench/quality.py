@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.table import Table
 
+from aisle import settings
 from aisle.terminal import screen
 from bench import engine_run, plots, protocols
 from bench.contest import Contest
@@ -38,8 +39,8 @@ MOST_SECONDS, MOST_MIB = 20 * 60, 8 * 1024
 TIMES_COVERAGE = 2.0  # of ALS's
 
 
-def run(name: str, minutes: float, with_engine: bool = True) -> dict[str, Any]:
-    """rows (model, column, metric, mean, low, high, seconds, …), notes and the tuned configurations of one set. Raises NotHere."""
+def run(name: str, minutes: float, with_engine: bool = True, quick: bool = False) -> dict[str, Any]:
+    """quick: without the sequence model, whose training takes minutes. Returns rows (model, column, metric, mean, low, high, seconds, …), notes and the tuned configurations of one set. Raises NotHere."""
     protocol = protocols.load(name)
     contest = Contest(protocol, minutes)
     rows, notes, tuned = [], [], {}
@@ -64,7 +65,7 @@ def run(name: str, minutes: float, with_engine: bool = True) -> dict[str, Any]:
     shares: dict[str, float] = {}
     if with_engine:
         try:
-            found = engine_run.run(protocol, engine_run.everything())
+            found = engine_run.run(protocol, settings.load() if quick else engine_run.everything())
             shares = found.shares
             for model, lists in found.lists.items():
                 told = {
@@ -191,7 +192,7 @@ def main() -> None:
     for name in chosen:
         started = time.monotonic()
         try:
-            found[name] = run(name, asked.minutes, not asked.peers_only)
+            found[name] = run(name, asked.minutes, not asked.peers_only, asked.quick)
         except protocols.NotHere as why:
             print(why, file=sys.stderr)
             continue
