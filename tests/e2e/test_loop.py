@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -76,7 +77,12 @@ def test_the_api_answers_with_the_released_version(shop: dict[str, str]) -> None
         f"SELECT customer_id FROM '{Path(shop['AISLE_HOME']).parent / 'slice.parquet'}'"
         " WHERE customer_id IS NOT NULL AND invoice_ts < '2011-11-01' GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1"
     ).fetchall()[0][0]
-    answer = get(shop, f"/v1/recommendations?user_id={customer}&k=10")
+    # On a busy machine a first answer may come without a history: it says so, and the next one has it.
+    for _ in range(20):
+        answer = get(shop, f"/v1/recommendations?user_id={customer}&k=10")
+        if not answer["degraded"]:
+            break
+        time.sleep(0.5)
     assert len(answer["items"]) == 10
     assert str(answer["model_version"]) == str(ready["version"])
     assert answer["rung"] == "personalised"
