@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,11 @@ class UserState:
                 f"items, {len(self.event_types)} types, {len(self.event_times)} times, "
                 f"{len(self.quantities)} quantities"
             )
+
+    def newest(self, events: int) -> UserState:
+        """The same user with the newest `events` events alone."""
+        lists = ("item_ids", "event_types", "event_times", "quantities")
+        return replace(self, **{name: getattr(self, name)[:events] for name in lists})
 
 
 def from_frame(histories: pd.DataFrame) -> list[UserState]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from engine import metrics
-from engine.blend import choose_weights, combine
+from engine.blend import Weights, normalise
+from engine.choosing import Boards
 from engine.interactions import Catalogue, Events
-from engine.ranking import union
+from engine.ranking import DEPTH
 from engine.recipe import USUAL, Recipe
 from engine.recommender import Recommender, fit_source
 from engine.sources import FROM_HISTORIES
@@ -22,14 +22,14 @@ from engine.windows import Window
 
 WORTH = 0.005  # of NDCG that a source beyond the usual ones must bring: it costs time in every answer
 FINDS = 0.05  # more of what was bought that a source must bring among the candidates: a ranker orders what a blend cannot
-CELLS = 40_000_000  # scores of a source that are held at once while choosing: 160 MB
+CELLS = 20_000_000  # scores of a source that are held at once while choosing: 80 MB
 REPEATS = 0.002  # share of what was bought that its buyer already had, below which a shop is one where nobody buys again
 
 
 def choose(
     window: Window,
     recipe: Recipe,
-    max_users: int = 1500,
+    max_users: int = 3000,
     k: int = 20,
     select: bool = False,
     tune: bool = False,
@@ -40,44 +40,38 @@ def choose(
     see WORTH. tune: searches each source's hyperparameters too. Raises ValueError where nobody with a history bought.
     """
     trial = _Trial.of(window, recipe, max_users, k)
-    if tune:
-        recipe = trial.tuned(recipe)
     repeat = recipe.repeat if recipe.repeat is not None else trial.share_again() >= REPEATS
     recipe = recipe.model_copy(update={"repeat": repeat})
+    if tune:
+        recipe = trial.tuned(recipe, repeat)
     fitted = Recommender.fit(window.items, window.histories, window.at, recipe, window.exports)
-    events = fitted.events(trial.states, window.at)
-    normalised = fitted.normalised_scores(events)
-    owned = events.owned()
-    names = _selected(trial, normalised, owned, repeat) if select else tuple(normalised)
-    fitted = fitted.without(set(normalised) - set(names))
-    left = {name: normalised[name] for name in names}
-    fitted = fitted.with_weights(choose_weights(left, owned, trial.truth, k, repeat=repeat))
+    boards = Boards.joined(
+        [
+            Boards.of(fitted.normalised_scores(events), events.owned(), truth, repeat)
+            for events, truth in trial.blocks()
+        ]
+    )
+    names = _selected(boards, tuple(fitted.sources), k) if select else tuple(fitted.sources)
+    fitted = fitted.without(set(fitted.sources) - set(names))
+    fitted = fitted.with_weights(boards.only(names).weights(k))
     return fitted.recipe.model_copy(update={"cut": None}), fitted
 
 
-def _selected(
-    trial: _Trial, normalised: Mapping[str, np.ndarray], owned: sparse.csr_array, repeat: bool
-) -> tuple[str, ...]:
-    """The usual sources, and of the others, who finds most first, each that is WORTH it to the blend or FINDS what the ranker may order."""
+def _selected(boards: Boards, names: tuple[str, ...], k: int) -> tuple[str, ...]:
+    """The usual sources, and of the others, best first, each that is WORTH it to the blend or FINDS what the ranker may order."""
 
     def value(names: list[str]) -> float:
-        left = {name: normalised[name] for name in names}
-        weights = choose_weights(left, owned, trial.truth, trial.k, repeat=repeat)
-        scores = combine(left, owned, weights)
-        return sum(_ndcg(scores, trial, new_only) for new_only in ((False, True) if repeat else (True,)))
+        left = boards.only(names)
+        return left.value(left.weights(k), k)
 
-    def found(names: list[str]) -> float:
-        places = union(trial.asked, {name: normalised[name] for name in names}, repeat)
-        return float(np.asarray(trial.truth[places]).sum() / trial.truth.sum())
-
-    kept = [name for name in normalised if name in (*USUAL, TwoTower.name)]
-    others = [name for name in normalised if name not in kept]
-    best = (value(kept), found(kept)) if others else (0.0, 0.0)
-    for name in sorted(others, key=lambda name: -found([*kept, name])):
-        reached = value([*kept, name]), found([*kept, name])
-        if reached[0] > best[0] * (1 + WORTH) or reached[1] > best[1] * (1 + FINDS):
-            kept, best = [*kept, name], (max(reached[0], best[0]), reached[1])
-    return tuple(name for name in normalised if name in kept)
+    kept = [name for name in names if name in (*USUAL, TwoTower.name)]
+    beside = {name: value([*kept, name]) for name in names if name not in kept}
+    best, found = (value(kept), boards.only(kept).found(DEPTH)) if beside else (0.0, 0.0)
+    for name in sorted(beside, key=lambda name: -beside[name]):
+        reached, finds = value([*kept, name]), boards.only([*kept, name]).found(DEPTH)
+        if reached > best * (1 + WORTH) or finds > found * (1 + FINDS):
+            kept, best, found = [*kept, name], max(reached, best), finds
+    return tuple(name for name in names if name in kept)
 
 
 @dataclass(frozen=True)
@@ -86,6 +80,7 @@ class _Trial:
 
     window: Window
     catalogue: Catalogue
+    recipe: Recipe
     states: list[UserState]
     known: Events
     asked: Events
@@ -95,8 +90,7 @@ class _Trial:
     @classmethod
     def of(cls, window: Window, recipe: Recipe, max_users: int, k: int) -> _Trial:
         catalogue = Catalogue.of(window.items)
-        most = min(max_users, max(CELLS // max(len(catalogue), 1), 1))
-        states = from_frame(window.buyers(most, recipe.seed))
+        states = from_frame(window.buyers(max_users, recipe.seed))
         truth = truth_matrix(window.truth, states, catalogue)
         if not truth.nnz:
             raise ValueError(
@@ -106,55 +100,55 @@ class _Trial:
             Events.of(each, catalogue.index, window.at, recipe.event_weights, recipe.counting)
             for each in (from_frame(window.histories), states)
         )
-        return cls(window, catalogue, states, known, asked, truth, k)
+        return cls(window, catalogue, recipe, states, known, asked, truth, k)
+
+    def blocks(self) -> Iterator[tuple[Events, sparse.csr_array]]:
+        """The buyers some at a time, so that the scores of a large catalogue stay small, and what they bought."""
+        size = max(1, CELLS // max(len(self.catalogue), 1))
+        recipe, at = self.recipe, self.window.at
+        for start in range(0, len(self.states), size):
+            some = self.states[start : start + size]
+            events = Events.of(some, self.catalogue.index, at, recipe.event_weights, recipe.counting)
+            yield events, self.truth[start : start + size]
 
     def share_again(self) -> float:
         """Of what was bought, how much its buyer had before."""
         return float(self.truth.multiply(self.asked.owned()).sum() / self.truth.sum())
 
-    def tuned(self, recipe: Recipe) -> Recipe:
+    def tuned(self, recipe: Recipe, repeat: bool) -> Recipe:
         """Each source's GRID searched one hyperparameter after the other, the source judged alone."""
         found = {
-            name: self._best(name, settings, getattr(FROM_HISTORIES.get(name), "GRID", {}))
+            name: self._best(name, settings, getattr(FROM_HISTORIES.get(name), "GRID", {}), repeat)
             for name, settings in recipe.sources.items()
         }
         return recipe.model_copy(update={"sources": found})
 
     def _best(
-        self, name: str, settings: dict[str, float], grid: Mapping[str, tuple[float, ...]]
+        self, name: str, settings: dict[str, float], grid: Mapping[str, tuple[float, ...]], repeat: bool
     ) -> dict[str, float]:
         if not grid:
             return settings
-        best, value = settings, self._value(name, settings)
+        best, value = settings, self._value(name, settings, repeat)
         for parameter, steps in grid.items():
             for step in steps:
                 if best.get(parameter) == step:
                     continue
                 trial = {**best, parameter: step}
-                reached = self._value(name, trial)
+                reached = self._value(name, trial, repeat)
                 if reached > value:
                     best, value = trial, reached
         return best
 
-    def _value(self, name: str, settings: Mapping[str, float]) -> float:
+    def _value(self, name: str, settings: Mapping[str, float], repeat: bool) -> float:
         """NDCG@k of the source alone over all items and over those new to the user, added up."""
-        scores = fit_source(name, settings, self.known, self.catalogue).scores(self.asked)
-        return sum(_ndcg(scores, self, new_only) for new_only in (False, True))
-
-
-def _ndcg(scores: np.ndarray, trial: _Trial, new_only: bool) -> float:
-    owned, truth = trial.asked.owned(), trial.truth
-    if new_only:
-        truth = sparse.csr_array(truth - truth.multiply(owned))
-        truth.eliminate_zeros()
-        scores = scores.copy()
-        scores[owned.nonzero()] = -np.inf
-    n_relevant = np.asarray(truth.sum(axis=1)).astype(int)
-    some = np.flatnonzero(n_relevant)
-    if not len(some):
-        return 0.0
-    hits = metrics.hits_of(metrics.top_k(scores[some], trial.k), truth[some])
-    return float(metrics.ndcg(hits, n_relevant[some], trial.k).mean())
+        source = fit_source(name, settings, self.known, self.catalogue)
+        boards = Boards.joined(
+            [
+                Boards.of({name: normalise(source.scores(events))}, events.owned(), truth, repeat)
+                for events, truth in self.blocks()
+            ]
+        )
+        return boards.value(Weights({name: 1.0}, {name: 1.0}, 0.0), self.k)
 
 
 def truth_matrix(truth: pd.DataFrame, states: list[UserState], catalogue: Catalogue) -> sparse.csr_array:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from engine.blend import Weights, choose_weights, combine, normalise
+from engine.blend import Weights, combine, normalise
+from engine.choosing import choose_weights
 
 
 def test_normalise_is_per_user_and_keeps_what_is_not_finite() -> None:

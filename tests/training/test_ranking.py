@@ -54,6 +54,18 @@ def test_examples_see_only_what_was_known_before_their_cut(before, validation) -
         Examples.of(fitted, validation[1], truth, 100, 7)
 
 
+def test_some_examples_are_of_people_who_have_done_little(before, monkeypatch) -> None:
+    """A quarter of the buyers once more with their newest events alone, the same ones each time."""
+    fitted, histories, truth = before
+    with_short = Examples.of(fitted, histories, truth, 100, 7)
+    monkeypatch.setattr(ranking, "SHORT_SHARE", 0.0)
+    without = Examples.of(fitted, histories, truth, 100, 7)
+    assert 0 < len(with_short.groups) - len(without.groups) < len(without.groups) / 2
+    np.testing.assert_array_equal(with_short.features[: len(without.label)], without.features)
+    events = with_short.features[len(without.label) :, names_of(fitted.sources).index("events")]
+    assert set(events) <= set(range(1, ranking.SHORT_MOST + 1))
+
+
 def test_the_same_examples_and_seed_give_the_same_ranker(before, ranker) -> None:
     assert ranking.learn([Examples.of(*before, 100, 7)], 7).text == ranker.text
 
