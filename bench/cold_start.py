@@ -5,6 +5,7 @@
   hidden. What is asked for is new to its user in both cases. Who learns from purchases alone reaches 0.
 - New users: a fifth of the users is left out of everything; their newest 1, 3 and 5 events before the test are then told.
 
+With the sources of conf/aisle.toml: fourteen fits of a sequence model would take hours.
 Writes bench/results/cold_start.json. Each fit is a process of its own and is kept, so that a killed run goes on.
 """
 
@@ -23,9 +24,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from aisle import settings
 from aisle.lake import project_root
 from bench import cache, protocols
-from bench.engine_run import everything, fitted, lists_of
+from bench.engine_run import fitted, lists_of
 from bench.judging import Question, judge
 from bench.protocols import Protocol
 from bench.report import Figure, publish
@@ -111,7 +113,7 @@ def value(model, window: Window, column: str, metric: str) -> float:
 
 def warm(protocol: Protocol) -> list[dict[str, Any]]:
     """What the engine reaches for each seed's items where nothing is hidden."""
-    model, _ = fitted(protocol, everything())
+    model, _ = fitted(protocol, settings.load())
     return [
         {
             "seed": seed,
@@ -124,7 +126,7 @@ def warm(protocol: Protocol) -> list[dict[str, Any]]:
 def cold(protocol: Protocol, seed: int) -> list[dict[str, Any]]:
     hidden = hidden_items(protocol, seed)
     told = everywhere(protocol, lambda window: without_items(window, hidden))
-    model = fitted(told, everything())[0].with_items(protocol.test.items)
+    model = fitted(told, settings.load())[0].with_items(protocol.test.items)
     # Judged on all users and items; the histories are those that the model knows.
     window = asked_for(replace(protocol.test, histories=told.test.histories), hidden)
     owned = _owned(protocol.test)
@@ -143,7 +145,7 @@ def new_users(protocol: Protocol, seed: int) -> list[dict[str, Any]]:
 
     users = left_out_users(protocol, seed)
     told = everywhere(protocol, lambda window: without_users(window, users))
-    model, _ = fitted(told, everything())
+    model, _ = fitted(told, settings.load())
     popular = baseline(model, "popularity")
     return [
         {

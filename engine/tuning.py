@@ -1,21 +1,19 @@
-"""Chooses a recipe on a window after the one that its sources were fitted to: hyperparameters, sources, blend, repeats."""
+"""Chooses a recipe on a window after the one that its sources were fitted to: sources, blend, repeats."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from engine.blend import Weights, normalise
 from engine.choosing import Boards
 from engine.interactions import Catalogue, Events
 from engine.ranking import DEPTH
 from engine.recipe import USUAL, Recipe
-from engine.recommender import Recommender, fit_source
-from engine.sources import FROM_HISTORIES
+from engine.recommender import Recommender
 from engine.sources.two_tower import TwoTower
 from engine.state import UserState, from_frame
 from engine.windows import Window
@@ -32,18 +30,15 @@ def choose(
     max_users: int = 3000,
     k: int = 20,
     select: bool = False,
-    tune: bool = False,
 ) -> tuple[Recipe, Recommender]:
     """The recipe that serves best after the window's start, and the recommender fitted before it.
 
     A seeded sample of `max_users` buyers decides. select: sources beyond the usual ones stay only where they are worth it,
-    see WORTH. tune: searches each source's hyperparameters too. Raises ValueError where nobody with a history bought.
+    see WORTH. Raises ValueError where nobody with a history bought.
     """
-    trial = _Trial.of(window, recipe, max_users, k)
+    trial = _Trial.of(window, recipe, max_users)
     repeat = recipe.repeat if recipe.repeat is not None else trial.share_again() >= REPEATS
     recipe = recipe.model_copy(update={"repeat": repeat})
-    if tune:
-        recipe = trial.tuned(recipe, repeat)
     fitted = Recommender.fit(window.items, window.histories, window.at, recipe, window.exports)
     boards = Boards.joined(
         [
@@ -76,19 +71,16 @@ def _selected(boards: Boards, names: tuple[str, ...], k: int) -> tuple[str, ...]
 
 @dataclass(frozen=True)
 class _Trial:
-    """A window's sampled buyers, and how well a source alone serves them."""
+    """A window's sampled buyers, and what they bought."""
 
     window: Window
     catalogue: Catalogue
     recipe: Recipe
     states: list[UserState]
-    known: Events
-    asked: Events
     truth: sparse.csr_array
-    k: int
 
     @classmethod
-    def of(cls, window: Window, recipe: Recipe, max_users: int, k: int) -> _Trial:
+    def of(cls, window: Window, recipe: Recipe, max_users: int) -> _Trial:
         catalogue = Catalogue.of(window.items)
         states = from_frame(window.buyers(max_users, recipe.seed))
         truth = truth_matrix(window.truth, states, catalogue)
@@ -96,11 +88,7 @@ class _Trial:
             raise ValueError(
                 f"nobody with a history before {window.at.isoformat()} bought a known item after it: no blend to choose"
             )
-        known, asked = (
-            Events.of(each, catalogue.index, window.at, recipe.event_weights, recipe.counting)
-            for each in (from_frame(window.histories), states)
-        )
-        return cls(window, catalogue, recipe, states, known, asked, truth, k)
+        return cls(window, catalogue, recipe, states, truth)
 
     def blocks(self) -> Iterator[tuple[Events, sparse.csr_array]]:
         """The buyers some at a time, so that the scores of a large catalogue stay small, and what they bought."""
@@ -113,42 +101,8 @@ class _Trial:
 
     def share_again(self) -> float:
         """Of what was bought, how much its buyer had before."""
-        return float(self.truth.multiply(self.asked.owned()).sum() / self.truth.sum())
-
-    def tuned(self, recipe: Recipe, repeat: bool) -> Recipe:
-        """Each source's GRID searched one hyperparameter after the other, the source judged alone."""
-        found = {
-            name: self._best(name, settings, getattr(FROM_HISTORIES.get(name), "GRID", {}), repeat)
-            for name, settings in recipe.sources.items()
-        }
-        return recipe.model_copy(update={"sources": found})
-
-    def _best(
-        self, name: str, settings: dict[str, float], grid: Mapping[str, tuple[float, ...]], repeat: bool
-    ) -> dict[str, float]:
-        if not grid:
-            return settings
-        best, value = settings, self._value(name, settings, repeat)
-        for parameter, steps in grid.items():
-            for step in steps:
-                if best.get(parameter) == step:
-                    continue
-                trial = {**best, parameter: step}
-                reached = self._value(name, trial, repeat)
-                if reached > value:
-                    best, value = trial, reached
-        return best
-
-    def _value(self, name: str, settings: Mapping[str, float], repeat: bool) -> float:
-        """NDCG@k of the source alone over all items and over those new to the user, added up."""
-        source = fit_source(name, settings, self.known, self.catalogue)
-        boards = Boards.joined(
-            [
-                Boards.of({name: normalise(source.scores(events))}, events.owned(), truth, repeat)
-                for events, truth in self.blocks()
-            ]
-        )
-        return boards.value(Weights({name: 1.0}, {name: 1.0}, 0.0), self.k)
+        again = sum(truth.multiply(events.owned()).sum() for events, truth in self.blocks())
+        return float(again / self.truth.sum())
 
 
 def truth_matrix(truth: pd.DataFrame, states: list[UserState], catalogue: Catalogue) -> sparse.csr_array:

@@ -17,7 +17,6 @@ def select(
     base: Recipe,
     max_users: int,
     ranker_users: int | None = None,
-    tune: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Recipe, ranking.Choice, Recommender]:
     """The recipe that serves validation's buyers best, the ranker if it serves them better still, and who was judged.
@@ -26,7 +25,7 @@ def select(
     none, from `ranker_users` buyers of each window. What is returned last was fitted at validation's start and saw nothing after it. Raises ValueError where nobody
     with a history bought anything in the validation window.
     """
-    recipe, at_validation = tuning.choose(validation, base, max_users, select=True, tune=tune)
+    recipe, at_validation = tuning.choose(validation, base, max_users, select=True)
     say(f"sources: {', '.join(recipe.sources)}; bought again: {'yes' if recipe.repeat else 'no'}")
     learnt: list[ranking.Window] = []
     for window in earlier:

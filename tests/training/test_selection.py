@@ -56,13 +56,6 @@ def test_a_shop_where_nobody_buys_again_gets_nothing_twice(windows) -> None:
     assert tuning.choose(only_new, Recipe(repeat=True))[0].repeat is True
 
 
-def test_hyperparameters_are_chosen_on_the_window(windows, monkeypatch) -> None:
-    monkeypatch.setattr(FROM_HISTORIES["linear"], "GRID", {"ridge": (1e7, 30.0)}, raising=False)
-    recipe = Recipe(sources={**{name: {} for name in USUAL}, "linear": {"ridge": 1e7}})
-    chosen, _ = tuning.choose(windows[-1], recipe, tune=True)
-    assert chosen.sources["linear"] == {"ridge": 30.0}
-
-
 def test_the_ranker_learns_from_all_earlier_windows_and_needs_one(windows) -> None:
     said: list[str] = []
     recipe, choice, judged = select(windows[:-1], windows[-1], Recipe(), 100, say=said.append)
