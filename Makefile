@@ -36,7 +36,7 @@ format: setup ## put the code in order
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
 
-BENCHES := training pipeline quality cold_start two_tower
+BENCHES := training search pipeline quality cold_start two_tower
 
 bench: setup ## all benches, the quick ones first
 	@for each in $(BENCHES); do $(PYTHON) -m bench.$$each || exit 1; done
@@ -47,7 +47,7 @@ bench-quality: setup ## quality beside tuned peers: SET=online_retail, gowalla, 
 bench-quality-quick: setup ## the same on Online Retail alone with seconds of tuning
 	@$(PYTHON) -m bench.quality --quick
 
-bench-%: setup ## one bench: quality, cold_start, two_tower, training, pipeline, serving_overload
+bench-%: setup ## one bench: quality, cold_start, two_tower, training, pipeline, search, serving, serving_overload
 	@$(PYTHON) -m bench.$*
 
 up: setup ## start the services

@@ -251,7 +251,7 @@ def _changing() -> Iterator[list[Key]]:
     with FileLock(folder() / ".lock", timeout=30):
         keys = read()
         yield keys
-        _private(path(), json.dumps({"keys": [asdict(each) for each in keys]}, indent=1))
+        private(path(), json.dumps({"keys": [asdict(each) for each in keys]}, indent=1))
 
 
 def _write_plain(keys: dict[str, str]) -> None:
@@ -259,10 +259,10 @@ def _write_plain(keys: dict[str, str]) -> None:
         "# Keys of this installation's API, made at its first start. Keep them secret; `aisle keys` rotates and revokes.",
         *(f"AISLE_{name.upper()}_KEY={plain}" for name, plain in keys.items()),
     ]
-    _private(first(), "\n".join(lines) + "\n")
+    private(first(), "\n".join(lines) + "\n")
 
 
-def _private(file: Path, text: str) -> None:
+def private(file: Path, text: str) -> None:
     """Replaced in one move, and readable by its owner alone from its first byte."""
     fresh = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as beside:

@@ -248,6 +248,10 @@ def demo(
     data: Annotated[
         Path | None, typer.Option(help="Invoices like data/online_retail.parquet, or a part of them.")
     ] = None,
+    split: Annotated[
+        str,
+        typer.Option(help="The day from which on invoices come in the second turn; for data of other years."),
+    ] = "2011-11-12",
 ) -> None:
     """A year of a real shop's invoices through the whole loop, in a running Airflow.
 
@@ -255,7 +259,7 @@ def demo(
     """
     from aisle.demo import main as act
 
-    act(settings.load(), fresh=fresh, turns=turns, data=data)
+    act(settings.load(), fresh=fresh, turns=turns, data=data, split=split)
 
 
 @app.command()

@@ -118,6 +118,16 @@ class NotAllowed(TurnedAway):
     status, kind = 403, "not-allowed"
 
 
+class NoProof(TurnedAway):
+    """A public key that asks for a user without a token that proves it is them. status: 401 for a token that is none."""
+
+    status, kind = 403, "no-proof"
+
+    def __init__(self, detail: str, status: int = 403):
+        super().__init__(detail)
+        self.status = status
+
+
 class TooSlow(TurnedAway):
     """A body that did not come in time."""
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from aisle import lake
 from aisle.errors import NotThere, TooLittleData
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 PROJECT = "aisle"
 GOLD = ("user_stats", "item_stats", "user_history", "item_text", "co_visits")
 BUILT_PROPERTY = "aisle.built"
+ONLINE_SECONDS = 1.0  # of one try to read or write an online store in Redis
 # Feast says at every read that its Spark store is experimental; pyarrow, that a frame's Spark metrics are no JSON.
 HARMLESS = (
     "The spark (offline store|data source API) is an experimental",
@@ -140,11 +142,26 @@ def config(settings: Settings) -> dict[str, Any]:
         "provider": "local",
         "registry": {"registry_type": "file", "path": str(folder() / "registry.db"), "cache_ttl_seconds": 60},
         "offline_store": {"type": "spark", "spark_conf": spark},
-        "online_store": {"type": "sqlite", "path": str(folder() / "online.db")},
+        "online_store": online_store(settings),
         "entity_key_serialization_version": 3,
         "materialization": {"pull_latest_features": True},
         "data_quality_monitoring": {"auto_baseline": False},
     }
+
+
+def online_store(settings: Settings) -> dict[str, Any]:
+    """Feast's configuration of it. A Redis that hangs is an error after some tries of ONLINE_SECONDS; no answer waits for it."""
+    if not settings.features.online:
+        return {"type": "sqlite", "path": str(folder() / "online.db")}
+    url = urlsplit(settings.features.online)
+    parts = [f"{url.hostname}:{url.port or 6379}", f"db={url.path.strip('/') or 0}"]
+    parts += [f"ssl={json.dumps(url.scheme == 'rediss')}", f"socket_timeout={ONLINE_SECONDS}"]
+    parts += [f"{name}={json.dumps(unquote(text))}" for name, text in _login(url) if text]
+    return {"type": "redis", "connection_string": ",".join(parts)}
+
+
+def _login(url: SplitResult) -> tuple[tuple[str, str | None], ...]:
+    return ("username", url.username), ("password", url.password)
 
 
 def store(settings: Settings) -> FeatureStore:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from aisle import api_keys, settings
+from aisle import api_keys, settings, user_tokens
 from aisle.api_keys import Key
 
 app = typer.Typer(
@@ -91,6 +91,49 @@ def rotate(
     """
     settings.load()
     show_new(*api_keys.rotate(which, grace_hours), as_json)
+
+
+@app.command("user-token")
+def user_token(
+    user: Annotated[
+        str, typer.Argument(metavar="USER", help="The user's id, as the shop's events name them.")
+    ],
+    hours: Annotated[float, typer.Option(help=f"So long it holds, up to {user_tokens.MAX_HOURS}.")] = 12.0,
+    as_json: AsJson = False,
+) -> None:
+    """A token that proves to the API whom a page asks for: sent as X-User-Token along with a public key.
+
+    The shop's server makes them itself, with `aisle_client.user_token` and the secret of `aisle keys user-secret`.
+
+    Example: aisle keys user-token 12347 --hours 1
+    """
+    settings.load()
+    user_tokens.ensure()
+    token = user_tokens.make(user_tokens.secret(), user, hours)
+    print(
+        json.dumps({"user_id": user, "token": token, "hours": hours}, ensure_ascii=False)
+        if as_json
+        else token
+    )
+
+
+@app.command("user-secret")
+def user_secret(
+    new: Annotated[
+        bool, typer.Option("--new", help="Make another one: all tokens of before are void.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The secret that user tokens are signed with, for the shop's server. Whoever has it can be any user.
+
+    Example: aisle keys user-secret
+    """
+    settings.load()
+    if new:
+        user_tokens.renew()
+    user_tokens.ensure()
+    found = user_tokens.secret().hex()
+    print(json.dumps({"secret": found}) if as_json else found)
 
 
 def show_new(key: Key, plain: str, as_json: bool) -> None:

@@ -17,6 +17,7 @@ from aisle.tables import TABLES
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    import pyarrow.dataset as pa_dataset
 
 
 def project_root() -> Path:
@@ -71,7 +72,34 @@ def read(
             f"table {name} is empty: nothing was written to {table_path(name)} yet; run the DAGs first"
         )
     table = DeltaTable(table_path(name), version=at_version)
-    return table.to_pyarrow_table(columns=list(columns) if columns else None, filters=filters)
+    wanted = list(columns) if columns else None
+    if not filters:
+        return table.to_pyarrow_table(columns=wanted)
+    rows = table.to_pyarrow_dataset()
+    return _filtered(rows, wanted or rows.schema.names, filters)
+
+
+def _filtered(
+    rows: pa_dataset.Dataset, columns: list[str], filters: list[tuple[str, str, object]]
+) -> pa.Table:
+    """Files that a Delta delete wrote anew hold their texts as views, which Arrow does not compare within a file: their rows are
+    filtered batch by batch instead, of the files that may have some.
+    """
+    import pyarrow as pa
+    from pyarrow.parquet import filters_to_expression
+
+    condition = filters_to_expression(filters)
+    try:
+        return rows.to_table(columns=columns, filter=condition)
+    except pa.ArrowNotImplementedError:
+        needed = list(dict.fromkeys([*columns, *(column for column, _, _ in filters)]))
+        parts = [
+            pa.Table.from_batches([batch]).filter(condition).select(columns)
+            for fragment in rows.get_fragments(filter=condition)
+            for batch in fragment.to_batches(schema=rows.schema, columns=needed)
+        ]
+        empty = pa.schema([rows.schema.field(column) for column in columns]).empty_table()
+        return pa.concat_tables([empty, *parts])
 
 
 def read_frame(name: str, **kwargs) -> pd.DataFrame:

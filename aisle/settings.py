@@ -60,11 +60,13 @@ class Ingest(_Section):
 
 
 class Features(_Section):
+    online: Annotated[str, Field(pattern=r"^$|^rediss?://[^\s,/]+(/\d{1,3})?$")]
     history_length: int = Field(gt=0)
     daily_days: int = Field(ge=0)
     popularity_days: int = Field(gt=0)
     co_visit_days: int = Field(gt=0)
     co_visit_neighbours: int = Field(gt=0)
+    stitch_days: float = Field(ge=0)
 
 
 class Boost(_Section):
@@ -191,8 +193,11 @@ class Serving(_Section):
     feature_deadline_seconds: float = Field(gt=0)
     feature_cache_seconds: float = Field(ge=0)
     auth: Literal["keys", "open"]
+    public_users: Literal["token", "open"]
     cors_origins: list[Annotated[str, Field(pattern=r"^https?://[a-z0-9.-]+(:\d{1,5})?$")]]
     workers: int = Field(gt=0)
+    cache: Annotated[str, Field(pattern=r"^(process|(rediss?|unix)://\S+)$")]
+    cache_timeout_seconds: float = Field(gt=0)
     grace_seconds: int = Field(gt=0)
     limits: Limits
 
@@ -213,6 +218,19 @@ class Answers(_Section):
     exposure_queue: int = Field(gt=0)
 
 
+class Search(_Section):
+    """How a text finds items, and what of their order is text and what is preference."""
+
+    preference: float = Field(ge=0, le=1)
+    language: str
+    one_edit_from: int = Field(ge=3)
+    two_edits_from: int = Field(ge=3)
+    optional_words: list[str]
+    max_query: int = Field(gt=0)
+    facet_values: int = Field(gt=0)
+    price_ranges: int = Field(gt=0)
+
+
 class Writes(_Section):
     """What the API takes in, and how long it keeps it at hand."""
 
@@ -229,6 +247,8 @@ class Writes(_Section):
 
 class Maintain(_Section):
     retention_hours: int = Field(ge=RETENTION_HOURS)
+    exposure_days: float = Field(ge=8)
+    outcome_days: float = Field(ge=8)
     keep_reports: int = Field(ge=0)
 
 
@@ -252,6 +272,7 @@ class Settings(_Section):
     monitor: Monitor
     serving: Serving
     answers: Answers
+    search: Search
     writes: Writes
     maintain: Maintain
     registry: Registry

@@ -85,6 +85,19 @@ def _received(kind: str) -> dict[str, str]:
     return {**dict.fromkeys(CONTRACTS[kind], "string"), **ORIGIN}
 
 
+# What both say of a list that was served.
+_OF_A_LIST = {
+    "served_at": "timestamp",
+    "user_id": "string",
+    "session_id": "string",
+    "model_version": "string",
+    "variant": "string",
+    "experiments": "map<string,string>",
+    "rung": "string",
+    "placement": "string",
+    "kind": "string",
+}
+
 _TABLES = (
     *(
         Table(
@@ -133,6 +146,13 @@ _TABLES = (
         "one row per user and update, as it was told",
         {**USER, "batch_id": "string"},
         key=("user_id", "updated_at"),
+        properties={"delta.enableChangeDataFeed": "true"},
+    ),
+    Table(
+        "silver.session_users",
+        "one row per session that was somebody's after it was nobody's; linked_at: the first event that named both",
+        {"session_id": "string", "user_id": "string", "linked_at": "timestamp"},
+        key=("session_id",),
         properties={"delta.enableChangeDataFeed": "true"},
     ),
     Table(
@@ -230,15 +250,7 @@ _TABLES = (
         "one list that was served; the five arrays run in parallel, by place. Served is not seen",
         {
             "request_id": "string",
-            "served_at": "timestamp",
-            "user_id": "string",
-            "session_id": "string",
-            "model_version": "string",
-            "variant": "string",
-            "experiments": "map<string,string>",
-            "rung": "string",
-            "placement": "string",
-            "kind": "string",
+            **_OF_A_LIST,
             "item_ids": "array<string>",
             "positions": "array<int>",
             "sources": "array<string>",
@@ -254,15 +266,7 @@ _TABLES = (
         {
             "request_id": "string",
             "item_id": "string",
-            "served_at": "timestamp",
-            "user_id": "string",
-            "session_id": "string",
-            "model_version": "string",
-            "variant": "string",
-            "experiments": "map<string,string>",
-            "rung": "string",
-            "placement": "string",
-            "kind": "string",
+            **_OF_A_LIST,
             "position": "int",
             "source": "string",
             "score": "double",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import random
 import time
 from collections import Counter
@@ -138,3 +139,15 @@ def gets(paths: Callable[[int], str], key: str) -> Iterator[bytes]:
     """GET requests without end, of numbered paths."""
     for number in itertools.count():
         yield f"GET {paths(number)} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: {key}\r\n\r\n".encode()
+
+
+def posts(path: str, bodies: Callable[[int], object], key: str, tag: str = "") -> Iterator[bytes]:
+    """POST requests without end, of numbered JSON bodies. tag: begins each request's id."""
+    for number in itertools.count():
+        body = json.dumps(bodies(number)).encode()
+        named = f"X-Request-ID: {tag}{number}\r\n" if tag else ""
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: {key}\r\n{named}"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        yield head.encode() + body

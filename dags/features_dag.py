@@ -6,6 +6,8 @@ whose rows changed, then applies the Feast repository and brings the newest `as_
 **When**: on asset `silver`; by hand, with a past `as_of` to add its points, or with `rebuild` to compute points anew. A past `as_of`
 never moves online values back and emits nothing.
 
+What visitors did before they logged in is theirs from their log-in on: `silver.session_users` is brought up to date first.
+
 What the API served is joined with what people did next: `ops.recommendations`, `ops.outcomes`.
 
 **Tells**: asset `gold` with `as_of`; `monitor` starts on it.

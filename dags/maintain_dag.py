@@ -1,6 +1,6 @@
 """# maintain: the lake's housekeeping
 
-Takes away the rows of who asked to be forgotten (`DELETE /v1/users/{id}`), compacts the Delta tables, drops what is past its retention and vacuums. What a decision refers to (training sets, drift references) is saved with
+Takes away the rows of who asked to be forgotten (`DELETE /v1/users/{id}`), compacts the Delta tables, drops the lists that were shown longer ago than `maintain.exposure_days` and outcomes older than `maintain.outcome_days`, and vacuums. What a decision refers to (training sets, drift references) is saved with
 its MLflow run, so that nothing it rests on is lost.
 
 **When**: Sundays at 02:00 UTC; by hand.

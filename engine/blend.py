@@ -26,23 +26,32 @@ class Weights:
     offset: float = 0.0
 
 
-def normalise(scores: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+def normalise(scores: np.ndarray) -> np.ndarray:
     """Per user, standard scores over the catalogue: (n_users, n_items) float32; 0 for a user whose items tie.
 
-    What is not finite stays so: it must not be shown, and a mean over it would hide it. out: where to put them, not `scores`
-    itself. The same numbers come out for a user alone and among others.
+    What is not finite stays so: it must not be shown, and a mean over it would hide it.
     """
     scores = np.asarray(scores, np.float32)
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        mean = scores.sum(axis=1, keepdims=True) / np.float32(max(scores.shape[1], 1))
-        found = np.subtract(scores, mean, out=out)
-        spread = np.sqrt(np.einsum("ij,ij->i", found, found)[:, None] / np.float32(max(scores.shape[1], 1)))
-        some = spread > np.maximum(TIED * np.abs(mean), np.float32(1e-12))
-        found *= np.where(some, np.float32(1.0) / spread, np.float32(0.0))
-    broken = ~np.isfinite(spread[:, 0])
+    found = np.empty_like(scores)
+    broken = standardise(scores, found)
     if broken.any():
         found[broken] = _where_finite(scores[broken])
     return found
+
+
+def standardise(scores: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """`normalise` of float32 scores into `out`, the same numbers for a user alone and among others.
+
+    (n_users,) bool: whose scores are not all finite, and what is in `out` is of no use.
+    """
+    n = np.float32(max(scores.shape[1], 1))
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        mean = scores.sum(axis=1, keepdims=True) / n
+        np.subtract(scores, mean, out=out)
+        spread = np.sqrt(np.einsum("ij,ij->i", out, out)[:, None] / n)
+        some = spread > np.maximum(TIED * np.abs(mean), np.float32(1e-12))
+        out *= np.where(some, np.float32(1.0) / spread, np.float32(0.0))
+    return ~np.isfinite(spread[:, 0])  # a mean that is not finite makes the spread so as well
 
 
 def _where_finite(scores: np.ndarray) -> np.ndarray:

@@ -167,7 +167,9 @@ class Boards:
         between the two and the offset over all items.
         """
         new = _ascend(self.new, k)
-        if self.again is None or self.every is None:  # what a user had is not shown: there is nothing to weigh
+        if (
+            self.again is None or self.every is None
+        ):  # what a user had is not shown: there is nothing to weigh
             return Weights({}, new, 0.0)
         again, board = _ascend(self.again, k), self.every
         fresh, known = board.mix(new), board.mix(again)

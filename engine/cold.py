@@ -8,6 +8,7 @@ for Cold-Start Recommendations (2010), section 4.1.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -52,6 +53,17 @@ class Cold:
         found = np.array(scores)
         found[:, self.items] = (self.alike @ scores.T).T
         return found
+
+    @cached_property
+    def _speakers(self) -> tuple[np.ndarray, sparse.csr_array]:
+        """The items that speak for others, and `alike` of them alone."""
+        columns = np.unique(self.alike.indices)
+        return columns, sparse.csr_array(self.alike[:, columns])
+
+    def fill_one(self, scores: np.ndarray) -> None:
+        """As `fill` of one user's (n_items,) scores by a source that cannot place new items itself, in place."""
+        columns, alike = self._speakers
+        scores[self.items] = alike @ scores[columns]
 
     def trends(self, trends: Trends) -> Trends:
         """As if a new item did as the items do that it reads like."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,21 @@ from engine.interactions import Catalogue, Events
 from engine.ranker import PARTS, Ranker
 from engine.ranking import SCORE
 from engine.sources.base import Source
+from engine.state import DAY, UserState, epoch
 
 SPEAKS_FOR = {
     "again": "personal",
     "rhythm": "personal",
     "trend": "popularity",
 }  # parts that are no source's own
+DEEDS = (
+    "purchase",
+    "cart",
+    "like",
+    "rating",
+    "click",
+    "view",
+)  # what a reason tells of a user, most telling first
 
 
 def reason(
@@ -28,9 +37,10 @@ def reason(
 
     parts: what each source added to the score, and what else did (`blend_parts`, `Ranker.parts`); they sum to the
     score. source: the one that added most and has evidence, with the parts of SPEAKS_FOR counted to theirs.
-    evidence, by source: {'times', 'days_ago'} of the user's own purchases; {'item_id', 'title', 'share'} of
-    the history's item that spoke loudest, with 'alike' where its words did; {'popular_in'} the user's country where
-    the item is bought more than elsewhere, else None; {'taste': True} for the two-tower.
+    evidence, by source: {'event_type', 'times', 'days_ago'} of what the user did with the item itself (see `deed`);
+    {'item_id', 'title', 'share', 'event_type'} of the history's item that spoke loudest, with 'alike' where its words
+    did; {'popular_in'} the user's country where the item is bought more than elsewhere, else None; {'taste': True,
+    'event_type'} for the two-tower.
     """
     loudness = {name: parts[name] for name in sources if name in parts}
     for part, name in SPEAKS_FOR.items():
@@ -40,7 +50,7 @@ def reason(
     for name in sorted(loudness, key=loudness.__getitem__, reverse=True):
         evidence = sources[name].evidence(events, item)
         if evidence is not None:
-            told = (name, _named(evidence, catalogue))
+            told = (name, _named(evidence, catalogue, events))
             break
     return {"source": told[0], "evidence": told[1], "parts": dict(parts)}
 
@@ -92,7 +102,11 @@ class Paths:
     def parts(self, features: np.ndarray) -> list[dict[str, float]]:
         """As `Ranker.parts`."""
         reached = np.asarray(self.ranker.model.predict(features, pred_leaf=True, num_threads=1), np.int64)
-        rows = self.table[reached.reshape(len(features), -1) + self.start].sum(axis=1)
+        return self.parts_of(reached.reshape(len(features), -1))
+
+    def parts_of(self, reached: np.ndarray) -> list[dict[str, float]]:
+        """As `parts`, of the leaves that rows reached: (n, trees) LightGBM's numbers."""
+        rows = self.table[reached + self.start].sum(axis=1)
         return [
             {name: value for name, value in zip(self.owners, row, strict=True) if value}
             for row in rows.tolist()
@@ -112,9 +126,48 @@ def _walk(node: dict[str, Any], so_far: np.ndarray, column: np.ndarray, found: n
         _walk(child, step, column, found)
 
 
-def _named(evidence: dict, catalogue: Catalogue) -> dict:
-    """The row under 'item' as id and title."""
+def _named(evidence: dict, catalogue: Catalogue, events: Events) -> dict:
+    """The row under 'item' as id and title, and what the user did with it, from their own events."""
+    state = events.states[0]
     if "item" not in evidence:
-        return evidence
+        return {**evidence, "event_type": _kind(state.event_types)} if evidence.get("taste") else evidence
     row = evidence.pop("item")
-    return {"item_id": catalogue.item_ids[row], "title": catalogue.value("title", row), **evidence}
+    item_id = catalogue.item_ids[row]
+    if evidence.pop("own", False):
+        return deed(state, item_id, epoch(events.now))
+    places = _places(state.item_ids, item_id)
+    kind = _kind([state.event_types[place] for place in places])
+    return {"item_id": item_id, "title": catalogue.value("title", row), **evidence, "event_type": kind}
+
+
+def deed(state: UserState, item_id: str, now: float) -> dict[str, Any]:
+    """{'event_type', 'times', 'days_ago'}: the most telling thing a user did with an item, on how many days, and how long
+    ago last. now: epoch seconds.
+
+    >>> state = UserState("u", None, ["a", "b", "a", "a"], ["view", "view", "purchase", "purchase"], [9 * 86_400, 0, 1, 0])
+    >>> deed(state, "a", 10 * 86_400.0), deed(state, "b", 0.0)["event_type"]
+    ({'event_type': 'purchase', 'times': 1, 'days_ago': 10.0}, 'view')
+    """
+    places = _places(state.item_ids, item_id)
+    kind = _kind([state.event_types[place] for place in places])
+    times = [state.event_times[place] for place in places if state.event_types[place] == kind]
+    days = {int(time // DAY) for time in times}
+    ago = max(now - max(times), 0.0) / DAY if times else 0.0
+    return {"event_type": kind, "times": len(days), "days_ago": round(float(ago), 1)}
+
+
+def _places(item_ids: Sequence[str], item_id: str) -> list[int]:
+    """Where an item stands in a history; by `index`, which takes half the time of a comprehension."""
+    ids = item_ids if isinstance(item_ids, list | tuple) else list(item_ids)
+    found: list[int] = []
+    try:
+        while True:
+            found.append(ids.index(item_id, found[-1] + 1 if found else 0))
+    except ValueError:
+        return found
+
+
+def _kind(kinds: Sequence[str]) -> str:
+    """The first of DEEDS that is there; another kind, where a shop gave weight to it; '' where there is nothing."""
+    found = set(kinds)
+    return next((kind for kind in DEEDS if kind in found), next(iter(kinds), ""))

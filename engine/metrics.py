@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+WIDEST = 64  # items of a block, see `bounds`
+
 
 def top_k(scores: np.ndarray, k: int) -> np.ndarray:
     """(n, k) columns of the k largest scores, best first; ties by column, so that a list can be repeated.
@@ -18,13 +20,41 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
     """
     k = min(k, scores.shape[1])
     clean = np.where(np.isfinite(scores), scores, -np.inf)
-    kth = -np.partition(-clean, k - 1, axis=1)[:, k - 1 : k] if k else clean[:, :0]
     listed = np.full((len(clean), k), -1, np.int64)
-    for user, (row, least) in enumerate(zip(clean, kth, strict=True)):
-        among = np.flatnonzero((row >= least) & (row > -np.inf))
-        best = among[np.argsort(-row[among], kind="stable")][:k]
+    if not k:
+        return listed
+    for user, (row, least) in enumerate(zip(clean, bounds(clean, k), strict=True)):
+        best = best_first(row, least, k)[:k]
         listed[user, : len(best)] = best
     return listed
+
+
+def bounds(rows: np.ndarray, most: int) -> np.ndarray:
+    """(n,) values that the `most` largest of each row do not lie below, and few others lie above. rows: without NaN.
+
+    The `most`-th largest of the maxima of blocks: a pass over the row and a partition of what is left of it, where a
+    partition of the whole row takes ten times as long.
+    """
+    n = rows.shape[1]
+    width = min(n // (4 * most), WIDEST)
+    if width < 2:
+        return -np.partition(-rows, most - 1, axis=1)[:, most - 1]
+    blocks = n // width
+    found = np.empty(len(rows), rows.dtype)
+    for place, row in enumerate(rows):
+        maxima = row[: blocks * width].reshape(width, blocks).max(axis=0)
+        found[place] = np.partition(maxima, blocks - most)[blocks - most]
+    return found
+
+
+def best_first(row: np.ndarray, least: float, most: int) -> np.ndarray:
+    """Columns of the `most` largest finite values at least, best first, ties by column. least: as `bounds` has it."""
+    among = np.flatnonzero(row > least)
+    if (
+        len(among) < most and least > -np.inf
+    ):  # the rest ties, often with half the catalogue: as many as are wanted
+        among = np.concatenate([among, np.flatnonzero(row == least)[:most]])
+    return among[np.argsort(-row[among], kind="stable")]
 
 
 def hits_of(listed: np.ndarray, truth: sparse.csr_array) -> np.ndarray:

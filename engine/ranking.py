@@ -61,28 +61,41 @@ def candidates(
     catalogue: Catalogue,
     sources: Sequence[str],
     repeat: bool = True,
+    things: Things | None = None,
 ) -> Candidates:
     """All that a user had, unless not `repeat`, and each source's best, of every user with a history.
 
     normalised: scores by source, (n_users, n_items) each. sources: whose scores are features, in this order; one that
-    is not in `normalised` is NaN.
+    is not in `normalised` is NaN. things: of `trends` and `catalogue`, where they are made already.
     """
     user, item = union(events, normalised, repeat)
-    own, people = _Own.of(events), _people(events)
-    columns: dict[str, np.ndarray] = {}
-    for name in sources:
-        scores = normalised.get(name)
-        columns[f"{SCORE}{name}"] = np.full(len(user), np.nan) if scores is None else scores[user, item]
-    columns |= own.at(user, item)
-    columns["share_of_days"] = columns["days"] / np.maximum(people["order_days"][user], 1)
-    columns |= {name: people[name][user] for name in USER}
-    columns |= {name: values[item] for name, values in _things(trends, catalogue).items()}
-    columns["since_order_with"] = columns["last"] - columns["since_order"]
-    usual = _usual_price(events, catalogue)
-    columns["price_over_usual"] = columns["price"] - usual[user]
-    names = names_of(sources)
-    features = np.column_stack([columns[name] for name in names]).astype(np.float32)
-    return Candidates(user, item, features, names)
+    scores = {name: normalised[name][user, item] for name in sources if name in normalised}
+    return described(events, user, item, scores, things or Things.of(trends, catalogue), sources)
+
+
+def described(
+    events: Events,
+    user: np.ndarray,
+    item: np.ndarray,
+    scores: Mapping[str, np.ndarray],
+    things: Things,
+    sources: Sequence[str],
+) -> Candidates:
+    """The features of pairs. scores: by source, (n,) each."""
+    features = np.empty((len(sources) + len(PAIR) + len(USER) + len(ITEM) + len(BOTH), len(user)), np.float32)
+    for row, name in enumerate(sources):
+        features[row] = scores.get(name, np.nan)
+    people = _people(events)
+    pair = _Own.of(events).at(user, item)
+    pair["share_of_days"] = pair["days"] / np.maximum(people["order_days"][user], 1)
+    row = len(sources)
+    for each in (*(pair[name] for name in PAIR), *(people[name][user] for name in USER)):
+        features[row] = each
+        row += 1
+    features[row : row + len(ITEM)] = things.features[item].T
+    features[row + len(ITEM)] = pair["last"] - people["since_order"][user]
+    features[row + len(ITEM) + 1] = things.price[item] - _usual_price(events, things.price)[user]
+    return Candidates(user, item, features.T, names_of(sources))
 
 
 def union(
@@ -118,8 +131,7 @@ class _Own:
         last, first = np.full(len(codes), np.inf), np.zeros(len(codes))
         np.minimum.at(last, place, age)
         np.maximum.at(first, place, age)
-        different = np.unique(np.stack([place, day]), axis=1)[0] if len(codes) else place
-        days = np.bincount(different, minlength=len(codes)).astype(float)
+        days = different_days(place, day, len(codes))
         gap = np.where(days > 1, (first - last) / np.maximum(days - 1, 1), np.nan)
         values = {"days": days, "last": last, "first": first, "gap": gap}
         values["overdue"] = last / np.where(gap > 0, gap, np.nan)
@@ -151,9 +163,8 @@ def _people(events: Events) -> dict[str, np.ndarray]:
     """USER features, (n_users,) each."""
     n, positive = events.n_users, events.weight > 0
     lines = np.bincount(events.user[positive], minlength=n).astype(float)
-    order_days = np.unique(np.stack([events.user[positive], events.day[positive]]), axis=1)[0]
-    days = np.bincount(order_days.astype(int), minlength=n).astype(float)
-    items = np.bincount(events.owned().nonzero()[0], minlength=n).astype(float)
+    days = different_days(events.user[positive], events.day[positive], n)
+    items = np.diff(events.owned().indptr).astype(float)
     newest, oldest = np.full(n, np.inf), np.zeros(n)
     np.minimum.at(newest, events.user, events.age)
     np.maximum.at(oldest, events.user, events.age)
@@ -170,23 +181,40 @@ def _people(events: Events) -> dict[str, np.ndarray]:
     }
 
 
-def _things(trends: Trends, catalogue: Catalogue) -> dict[str, np.ndarray]:
-    """ITEM features, (n_items,) each."""
-    found = {f"buyers_{days}d": np.log1p(row) for days, row in zip(WINDOWS, trends.recent, strict=True)}
-    week, _, month, quarter = trends.recent
-    return {
-        **found,
-        "buyers": np.log1p(trends.buyers),
-        "rise_7d": (week * 30 / 7 + 1) / (month + 1),
-        "rise_30d": (month * 3 + 1) / (quarter + 1),
-        "bought_again": trends.again,
-        "age": catalogue.numbers("days_since_first"),
-        "price": np.log1p(np.maximum(catalogue.numbers("price"), 0.0)),
-    }
+def different_days(group: np.ndarray, day: np.ndarray, n: int) -> np.ndarray:
+    """(n,) float64: how many different days each group has."""
+    if not len(group):
+        return np.zeros(n)
+    first = day.min()
+    span = int(day.max() - first) + 1
+    different = np.unique(group.astype(np.int64) * span + (day - first)) // span
+    return np.bincount(different, minlength=n).astype(float)
 
 
-def _usual_price(events: Events, catalogue: Catalogue) -> np.ndarray:
+@dataclass(frozen=True)
+class Things:
+    """What does not depend on who asks. features: (n_items, ITEM) float32. price: (n_items,) float64, log1p."""
+
+    features: np.ndarray
+    price: np.ndarray
+
+    @classmethod
+    def of(cls, trends: Trends, catalogue: Catalogue) -> Things:
+        week, _, month, quarter = trends.recent
+        price = np.log1p(np.maximum(catalogue.numbers("price"), 0.0))
+        columns = {
+            **{f"buyers_{days}d": np.log1p(row) for days, row in zip(WINDOWS, trends.recent, strict=True)},
+            "buyers": np.log1p(trends.buyers),
+            "rise_7d": (week * 30 / 7 + 1) / (month + 1),
+            "rise_30d": (month * 3 + 1) / (quarter + 1),
+            "bought_again": trends.again,
+            "age": catalogue.numbers("days_since_first"),
+            "price": price,
+        }
+        return cls(np.column_stack([columns[name] for name in ITEM]).astype(np.float32), price)
+
+
+def _usual_price(events: Events, price: np.ndarray) -> np.ndarray:
     """(n_users,) mean log price of a user's events."""
-    price = np.log1p(np.maximum(catalogue.numbers("price"), 0.0))[events.item]
-    total = np.bincount(events.user, weights=price, minlength=events.n_users)
+    total = np.bincount(events.user, weights=price[events.item], minlength=events.n_users)
     return total / np.maximum(np.bincount(events.user, minlength=events.n_users), 1)

@@ -7,7 +7,7 @@ It may be read from many threads.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,18 +15,19 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from aisle.settings import Final
-from engine import bundle, explain
+from engine import bundle, explain, one_user
 from engine.blend import Weights, combine, normalise
 from engine.cold import Cold
 from engine.diversity import LastStage, demote
+from engine.index import Indexed
 from engine.interactions import Catalogue, Events
 from engine.metrics import top_k
 from engine.new_items import grow
+from engine.one_user import OneUser
 from engine.ranker import Ranker
-from engine.ranking import Candidates, candidates
+from engine.ranking import Candidates, Things, candidates
 from engine.recipe import Recipe
 from engine.sources import FROM_EXPORTS, FROM_HISTORIES, Export
 from engine.sources.base import Source
@@ -34,7 +35,9 @@ from engine.sources.content import Content
 from engine.sources.item_item import ItemItem
 from engine.sources.popularity import Popularity
 from engine.state import UserState, from_frame
+from engine.trees import Ranking
 from engine.trends import Trends
+from engine.vector_sources import indexed
 
 CELLS = 2_000_000  # of a (users, items) array that is held at once: 8 MB each
 POPULAR = Weights(again={"popularity": 1.0}, new={"popularity": 1.0})  # for who has no history
@@ -51,11 +54,15 @@ class Recommended:
 
 @dataclass(frozen=True)
 class Scored:
-    """scores: (n_users, n_items) float32. normalised: the sources' own. candidates: what the ranker ordered, where there is one."""
+    """scores: (n_users, n_items) float32. normalised: the sources' own. candidates: what the ranker ordered, where there is one.
+
+    leaves: (candidates, trees) LightGBM's numbers of those that the ranker reached, where they are known.
+    """
 
     scores: np.ndarray
-    normalised: dict[str, np.ndarray]
+    normalised: Mapping[str, np.ndarray]
     candidates: Candidates | None = None
+    leaves: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -65,30 +72,6 @@ class Ranked:
     events: Events
     scores: np.ndarray
     scored: Scored
-
-
-@dataclass(frozen=True)
-class _Once(Events):
-    """Events of one question, whose sums every source asks for: each is made once. Nobody changes them in place."""
-
-    kept: dict[Any, Any] = field(default_factory=dict)
-
-    @classmethod
-    def over(cls, events: Events) -> _Once:
-        return cls(**{each.name: getattr(events, each.name) for each in fields(Events)})
-
-    def among(self, n_items: int) -> Events:
-        return Events(**{each.name: getattr(self, each.name) for each in fields(Events)}).among(n_items)
-
-    def tastes(self, half_life_days: float | None = None) -> sparse.csr_array:
-        if half_life_days not in self.kept:
-            self.kept[half_life_days] = super().tastes(half_life_days)
-        return self.kept[half_life_days]
-
-    def owned(self) -> sparse.csr_array:
-        if "owned" not in self.kept:
-            self.kept["owned"] = super().owned()
-        return self.kept["owned"]
 
 
 class Recommender:
@@ -169,6 +152,23 @@ class Recommender:
         grown = grow(self.catalogue, self.sources, self.trends, items)
         return Recommender(self.recipe, *grown, self.ranker)
 
+    def over(self, catalogue: Catalogue, changed: Collection[str]) -> Recommender:
+        """The same model over the same items with other values in the `changed` columns, or others gone.
+
+        What was made of the model stays made, but for what such a value is read for.
+        """
+        found = Recommender(self.recipe, catalogue, self.sources, self.trends, self.ranker)
+        final, made = self.recipe.final, self.__dict__
+        kept = {"cold", "lately", "indexed", "paths"}
+        if not {*changed} & {*final.caps, *(boost.column for boost in final.boosts)}:
+            kept.add("last_stage")
+        if "price" not in changed:
+            kept |= {"things", "ranking"}
+        elif made.get("ranking") is not None:
+            found.__dict__["ranking"] = made["ranking"].over(self.things, found.things)
+        found.__dict__.update({name: made[name] for name in kept & made.keys()})
+        return found
+
     # -- scores
 
     def events(self, states: Sequence[UserState], now: datetime) -> Events:
@@ -206,7 +206,36 @@ class Recommender:
         """What the ranker orders, with the features that it reads; without one, those that one would be fitted to."""
         sources = self.ranker.sources if self.ranker else tuple(self.sources)
         repeat = self.recipe.repeat is not False
-        return candidates(events, normalised, self.lately, self.catalogue, sources, repeat)
+        return candidates(events, normalised, self.lately, self.catalogue, sources, repeat, self.things)
+
+    @cached_property
+    def things(self) -> Things:
+        """What the ranker reads of items, whoever asks."""
+        return Things.of(self.lately, self.catalogue)
+
+    @cached_property
+    def ranking(self) -> Ranking | None:
+        """Of the ranker, which must be there; None where LightGBM has to walk its trees."""
+        return Ranking.of(cast(Ranker, self.ranker), self.things)
+
+    def quick(self, found: Candidates) -> tuple[np.ndarray, np.ndarray | None]:
+        """One user's candidates' scores by the ranker, (n,) float32, and the leaves of its trees that they reached, if known."""
+        ranking = self.ranking
+        if ranking is None:
+            return cast(Ranker, self.ranker).scores(found), None
+        leaves = ranking.leaves(found)
+        return ranking.trees.scores(leaves), ranking.trees.number[leaves]
+
+    @cached_property
+    def indexed(self) -> dict[str, Indexed]:
+        """Sources whose items one user's path finds by an index, on a large catalogue."""
+        return indexed(self.sources, len(self.catalogue), self.cold)
+
+    def warm(self) -> None:
+        """Makes what the first question would wait for."""
+        self.things, self.last_stage, self.indexed  # noqa: B018
+        if self.ranker:
+            self.ranking, self.paths  # noqa: B018
 
     @cached_property
     def lately(self) -> Trends:
@@ -267,13 +296,24 @@ class Recommender:
             return self.popular(state.country, k, [*exclude, *self.hidden(state, now)])
         return self.told(ranked, listed)
 
-    def rank(self, state: UserState, now: datetime) -> Ranked:
-        """Every item's score for one user, as lists are ordered but for caps and diversity."""
-        events = _Once.over(self.events([state], now))
-        scored = self._scored(events)
+    def rank(self, state: UserState, now: datetime, allowed: np.ndarray | None = None) -> Ranked:
+        """Every item's score for one user, as lists are ordered but for caps and diversity.
+
+        allowed: (n_items,) bool, among which alone candidates are looked for: what else a rule leaves out. Where the sources are
+        behind an index, a rule that leaves little would find none of it among the best of all.
+        """
+        events = OneUser.over(self.events([state], now))
+        scored = self._scored_alone(events, allowed) or self._scored(events)
         before = scored.scores.copy()
         scores = self._settled(events, scored.scores)
-        return Ranked(events, scores[0], Scored(before, scored.normalised, scored.candidates))
+        return Ranked(events, scores[0], replace(scored, scores=before))
+
+    def _scored_alone(self, events: OneUser, allowed: np.ndarray | None = None) -> Scored | None:
+        """As `_scored`, by the way of `engine.one_user`."""
+        found = one_user.scored(self, events, allowed)
+        if found is None:
+            return None
+        return Scored(found.scores[None], found.sheet, found.candidates, found.leaves)
 
     def told(self, ranked: Ranked, listed: np.ndarray, exact: bool = True) -> list[Recommended]:
         """The rows of `listed` with their scores and reasons. exact: see `_parts`."""
@@ -309,7 +349,12 @@ class Recommender:
             rows = np.flatnonzero(np.isin(among.item, listed))
             if len(rows):
                 features = among.features[rows]
-                split = self.ranker.parts(features) if exact else self.paths.parts(features)
+                if exact:
+                    split = self.ranker.parts(features)
+                elif scored.leaves is not None:
+                    split = self.paths.parts_of(scored.leaves[rows])
+                else:
+                    split = self.paths.parts(features)
                 found = dict(zip(among.item[rows].tolist(), split, strict=True))
         for item in {int(each) for each in listed} - set(found):
             parts = explain.blend_parts(weights, scored.normalised, events, item)

@@ -33,7 +33,7 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     if built is None:
         raise NotThere("gold is empty: run `aisle run features.gold` first")
     gold = (context.params.get("upstream") or {}).get("features.gold", {})
-    now = features.Published(built.as_of, features.gold_versions(), digest())
+    now = features.Published(built.as_of, features.gold_versions(), digest(settings.features.online))
     rows: dict[str, int] = {}
     write_config(settings)
     if now != before:
@@ -67,14 +67,16 @@ def apply(store: FeatureStore) -> None:
     )
 
 
-def digest() -> str:
-    """Of the definitions, the tables and where they lie: applying costs seconds and is left out when nothing changed."""
+def digest(online: str = "") -> str:
+    """Of the definitions, the tables, where they lie and where they are brought: applying costs seconds and is left out when
+    nothing changed. online: the setting."""
     here = Path(__file__).parent
     told = [(here / f"{name}.py").read_bytes() for name in DEFINED_IN]
     told += [
         f"{lake.table_path(f'gold.{name}')} {lake.TABLES[f'gold.{name}'].ddl}".encode()
         for name in features.GOLD
     ]
+    told += [online.encode()] if online else []
     return sha256(b"\n".join(told)).hexdigest()
 
 

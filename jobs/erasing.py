@@ -32,6 +32,7 @@ MOMENTS = {
     "quarantine.users": ("updated_at", "ingested_at"),
     "silver.user_updates": ("updated_at",),
     "silver.users": ("updated_at",),
+    "silver.session_users": ("linked_at",),
     "ops.recommendations": ("served_at",),
     "ops.outcomes": ("served_at",),
 }
@@ -60,10 +61,11 @@ def erase(settings: Settings) -> dict[str, int]:
 
 def _with_sessions(person: Erased) -> Erased:
     """With the sessions that silver knows to be theirs: what was done there before they were known is theirs too."""
-    if not lake.exists("silver.interactions"):
-        return person
     own: list[tuple[str, str, object]] = [("user_id", "=", person.user_id)]
-    found = lake.read("silver.interactions", columns=["session_id"], filters=own)["session_id"].to_pylist()
+    found: list[str | None] = []
+    for name in ("silver.interactions", "silver.session_users"):
+        if lake.exists(name):
+            found += lake.read(name, columns=["session_id"], filters=own)["session_id"].to_pylist()
     return Erased(person.user_id, person.at, tuple(sorted({*person.sessions, *filter(None, found)})))
 
 

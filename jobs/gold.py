@@ -22,7 +22,7 @@ from aisle.errors import NotThere
 from aisle.settings import Settings
 from aisle.stages import StepContext
 from aisle.tables import TABLES
-from jobs import co_visits, grid, item_stats, item_text, merging, user_history, user_stats
+from jobs import co_visits, grid, item_stats, item_text, merging, stitching, user_history, user_stats
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -32,6 +32,7 @@ WATCHED = {
     "silver.interactions": "event_time",
     "silver.item_history": "updated_at",
     "silver.user_updates": "updated_at",
+    stitching.LINKS: "linked_at",
 }
 
 
@@ -46,7 +47,7 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     first = first_event()
     if as_of <= first:
         raise NotThere(f"no event before as_of {as_of:%Y-%m-%d}: the first one is of {first:%Y-%m-%d %H:%M}")
-    silver = {name: lake.version(name) for name in WATCHED}
+    silver = versions(settings, before)
     wanted = grid.points(first, as_of, settings.features.daily_days, grid.cuts(settings))
     emit = as_of >= newest
     todo = plan(settings, wanted, before, silver, _rebuild_from(context, as_of))
@@ -66,6 +67,17 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
         "points_built": len(todo.built),
         "points": len(todo.known),
     }
+
+
+def versions(settings: Settings, before: features.Built | None) -> dict[str, int]:
+    """The versions of silver to build from. Where events came since the build before, whose sessions were is told first."""
+    from aisle.spark import session
+
+    found = {name: lake.version(name) for name in WATCHED}
+    events = "silver.interactions"
+    if before is None or before.silver.get(events) != found[events]:
+        stitching.bring_up_to_date(session(settings), found[events], settings.features.stitch_days)
+    return {**found, stitching.LINKS: lake.version(stitching.LINKS)}
 
 
 def _rebuild_from(context: StepContext, as_of: datetime) -> datetime | None:
@@ -144,8 +156,7 @@ def build(settings: Settings, todo: grid.Grid, first: datetime, silver: dict[str
 
     spark = session(settings)
     days = todo.days(spark, first)
-    events = events_on(spark, days, first, silver["silver.interactions"])
-    frames = frames_of(settings, todo, first, silver, events, days)
+    frames = frames_of(settings, todo, first, silver, days, spark)
     # A commit is mostly waiting: two tables at a time keep both cores at work.
     with ThreadPoolExecutor(max_workers=2) as pool:
         for done in [
@@ -154,8 +165,8 @@ def build(settings: Settings, todo: grid.Grid, first: datetime, silver: dict[str
             done.result()
 
 
-def events_on(spark: SparkSession, days: DataFrame, first: datetime, version: int) -> DataFrame:
-    """The columns of silver.interactions that features are made of, with the grid's."""
+def events_of(spark: SparkSession, version: int) -> DataFrame:
+    """The columns of silver.interactions that features are made of."""
     columns = (
         "event_id",
         "event_type",
@@ -167,8 +178,7 @@ def events_on(spark: SparkSession, days: DataFrame, first: datetime, version: in
         "quantity",
         "price",
     )
-    rows = _read(spark, "silver.interactions", version).select(*columns)
-    return grid.on_days(rows, F.to_date("event_time"), days, first)
+    return _read(spark, "silver.interactions", version).select(*columns)
 
 
 def frames_of(
@@ -176,12 +186,20 @@ def frames_of(
     todo: grid.Grid,
     first: datetime,
     silver: dict[str, int],
-    events: DataFrame,
     days: DataFrame,
+    spark: SparkSession,
 ) -> dict[str, Callable[[], DataFrame]]:
-    """What makes each gold table's new rows. The longest come first, so that the two threads end together."""
+    """What makes each gold table's new rows. The longest come first, so that the two threads end together.
+
+    Items are sold on the day of the event; a user's events count from the day on which they are known to be theirs.
+    """
     conf = settings.features
-    spark = events.sparkSession
+    rows = events_of(spark, silver["silver.interactions"])
+    events = grid.on_days(rows, F.to_date("event_time"), days, first)
+    late = silver[stitching.LINKS] >= 0
+    found = _read(spark, stitching.LINKS, silver[stitching.LINKS]) if late else None
+    theirs = stitching.stitched(rows, found, conf.stitch_days)
+    own = grid.on_days(theirs, F.to_date(stitching.KNOWN_AT), days, first)
 
     def history(name: str) -> DataFrame:
         return grid.on_days(_read(spark, name, silver[name]), F.to_date("updated_at"), days, first)
@@ -189,8 +207,8 @@ def frames_of(
     return {
         "item_stats": lambda: item_stats.transform(events, days, todo, conf.popularity_days),
         "item_text": lambda: item_text.transform(events, history("silver.item_history"), todo),
-        "user_history": lambda: user_history.transform(events, todo, conf.history_length),
-        "user_stats": lambda: user_stats.transform(events, history("silver.user_updates"), todo),
+        "user_history": lambda: user_history.transform(own, todo, conf.history_length, late),
+        "user_stats": lambda: user_stats.transform(own, history("silver.user_updates"), todo),
         "co_visits": lambda: co_visits.transform(
             events, todo.as_of, conf.co_visit_days, conf.co_visit_neighbours
         ),

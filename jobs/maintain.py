@@ -1,4 +1,4 @@
-"""maintain.tables: who asked to be forgotten is, files that no version in the retention needs are removed, and small files
+"""maintain.tables: who asked to be forgotten is, lists that were shown long ago go (jobs.retention), files that no version in the retention needs are removed, and small files
 become larger ones.
 
 So is what killed steps left in the tables' folders, and what imports that were killed a day ago or longer left
@@ -17,6 +17,7 @@ from aisle.stages import StepContext
 from aisle.tables import TABLES
 from jobs.erasing import erase
 from jobs.landing import remove_leftovers
+from jobs.retention import drop_old
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -33,7 +34,7 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     from deltalake import DeltaTable
 
     with ledger.writing():
-        erased = erase(settings)
+        erased, old = erase(settings), drop_old(settings, context.as_of)
         tables = {name: DeltaTable(lake.table_path(name)) for name in TABLES if lake.exists(name)}
         hours = settings.maintain.retention_hours
         removed = {
@@ -45,6 +46,7 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
             require_room(name, table)
             table.optimize.compact()
     done = {"removed_files": removed, "abandoned_imports": abandoned, "erased_rows": sum(erased.values())}
+    done["dropped_by_age"] = old
     return done if removed else {"skip": "no table yet"}
 
 

@@ -73,6 +73,15 @@ def upsert(spark: SparkSession, rows: DataFrame, name: str) -> None:
     _merge(spark, rows, name, "true", "WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *")
 
 
+def become(spark: SparkSession, rows: DataFrame, name: str) -> None:
+    """The table comes to hold these rows and no others; what is the same already is not written, nor told by its change feed."""
+    table = TABLES[name]
+    values = [column for column in table.columns if column not in table.key]
+    differs = " OR ".join(f"NOT (t.{column} <=> s.{column})" for column in values)
+    clauses = f"WHEN MATCHED AND ({differs}) THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT * WHEN NOT MATCHED BY SOURCE THEN DELETE"
+    _merge(spark, rows, name, "true", clauses)
+
+
 def _merge(spark: SparkSession, rows: DataFrame, name: str, condition: str, clauses: str) -> None:
     staged = f"staged_{name.replace('.', '_')}"  # a view a table: the kinds are merged side by side
     rows.createOrReplaceTempView(staged)

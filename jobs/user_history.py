@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 
-def transform(events: DataFrame, grid: Grid, length: int) -> DataFrame:
+def transform(events: DataFrame, grid: Grid, length: int, late: bool = False) -> DataFrame:
     """Rows of gold.user_history at the built points.
 
     events: silver events with the grid's columns. A history changes only when its user does something, so a row is
@@ -21,12 +21,14 @@ def transform(events: DataFrame, grid: Grid, length: int) -> DataFrame:
     same from it as from a row at every point, at a tenth of the size. The newest built point has a row for every user,
     because that one is materialised online.
 
-    Each user's events are collected and sorted once; a point's history is a slice of that array.
+    Each user's events are collected and sorted once; a point's history is a slice of that array. late: events may be known
+    as the user's later than they happened (jobs.stitching): then they are sorted by when they are known, and each slice
+    by time once more.
     """
     cells = (
         events.where("user_id is not null and item_id is not null")
         .groupBy("user_id", KNOWN)
-        .agg(F.collect_list(_event()).alias("events"))
+        .agg(F.collect_list(_event(late)).alias("events"))
     )
     later = Window.partitionBy("user_id").orderBy(F.desc(KNOWN)).rowsBetween(Window.unboundedPreceding, -1)
     start = F.coalesce(F.sum(F.size("events")).over(later), F.lit(0)).cast("int") + 1
@@ -41,7 +43,7 @@ def transform(events: DataFrame, grid: Grid, length: int) -> DataFrame:
     )
     built = [grid.known.index(point) for point in grid.built]
     wanted = F.filter("changes", lambda change: change[KNOWN].isin(built))
-    slices = F.transform(wanted, lambda change: _slice(change, length))
+    slices = F.transform(wanted, lambda change: _slice(change, length, late))
     return per_user.select("user_id", F.inline(slices)).select(
         "user_id",
         grid.moment(F.col(KNOWN), grid.known).alias("as_of"),
@@ -52,15 +54,20 @@ def transform(events: DataFrame, grid: Grid, length: int) -> DataFrame:
     )
 
 
-def _event() -> Column:
+TOLD = ("event_time", "item_id", "event_type", "quantity", "second")
+
+
+def _event(late: bool) -> Column:
     """Sorted by its fields from the first on: by time, then by what keeps equal moments in one order."""
     quantity = F.coalesce("quantity", F.lit(1.0)).alias("quantity")
-    return F.struct(
-        "event_time", "item_id", "event_type", quantity, F.unix_seconds("event_time").alias("second")
-    )
+    second = F.unix_seconds("event_time").alias("second")
+    fields = ("event_time", "item_id", "event_type", quantity, second)
+    return F.struct(KNOWN, *fields) if late else F.struct(*fields)
 
 
-def _slice(change: Column, length: int) -> Column:
-    return F.struct(
-        change[KNOWN].alias(KNOWN), F.slice("events", change["start"], F.lit(length)).alias("events")
-    )
+def _slice(change: Column, length: int, late: bool) -> Column:
+    events = F.slice("events", change["start"], F.lit(length))
+    if late:
+        told = F.transform(events, lambda event: F.struct(*[event[name].alias(name) for name in TOLD]))
+        events = F.sort_array(told, asc=False)
+    return F.struct(change[KNOWN].alias(KNOWN), events.alias("events"))

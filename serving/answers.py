@@ -28,7 +28,7 @@ from serving.exposures import Exposure
 from serving.features import Unavailable
 from serving.live import Loaded
 from serving.making import Answered, Made, work
-from serving.rulebook import EMPTY
+from serving.rulebook import EMPTY, Version
 from serving.shedding import parked
 from serving.telemetry import stage
 from serving.turning import Turned
@@ -45,6 +45,7 @@ class Answers:
         self.settings, self.limits, self.service = settings, limits, service
         self.views = Views(service)
         self.lists: Lru[Made] = Lru(limits.cached, limits.cache_seconds)
+        self.shared = getattr(service, "shared", None)  # lists of all workers, where serving.cache is Redis
         self.turned = Turned(limits.kept_pages, limits.page_seconds)
         self.asked = Asked()
         self._workers = ThreadPoolExecutor(limits.workers, thread_name_prefix="answers")
@@ -78,18 +79,25 @@ class Answers:
             return self._out(loaded, ask, str(ask.request_id), turned, started, None)
         state, known, degraded = await self._state(ask)
         view, rules = await self._view(loaded), self.service.rulebook.current()
-        key = key_of(ask, state, view.key, rules.version, degraded)
-        etag = etag_of(key) if not degraded and ask.request_id is None else None
+        key = self._key(ask, state, view, rules, degraded)
+        etag = self._etag(key, view, rules) if not degraded and ask.request_id is None else None
         if etag and matches(if_none_match, etag):
             return etag
         found = self.lists.get(key)
         self.service.figures.cached("lists", found is not None)
+        shared = self.shared.key(key, view, rules) if self.shared and found is None else None
+        if shared is not None:
+            found = await self.shared.get(shared, state)
+            if found is not None:
+                self.lists.put(key, found)
         if found is None:
             depth, together = self.limits.page_items, self.service.together
             run = partial(work, view, ask, state, rules, together, known, depth, degraded)
             found = await self._in_time(run, started)
             if not found.pool.degraded:
                 self.lists.put(key, found)
+                if shared is not None:
+                    self.shared.put(shared, found)
         if ask.user_id is None and ask.session_id is None:
             self.asked.count(replace(ask, request_id=None))
         return self._out(loaded, ask, request_id, found, started, etag if not found.pool.degraded else None)
@@ -123,6 +131,23 @@ class Answers:
         if sessions is None or (ask.user_id is None and ask.session_id is None):
             return held, len(held.item_ids) > 0
         return sessions.merged(held, ask.user_id, ask.session_id), len(held.item_ids) > 0
+
+    def _key(
+        self, ask: Ask, state: UserState, view: View, rules: Version, degraded: tuple[str, ...]
+    ) -> tuple:
+        """`key_of`, and for what is bought together the orders that it was counted in, which change between releases."""
+        orders = self.service.together.version if ask.kind == "together" or ask.basket else None
+        return (*key_of(ask, state, view.key, rules.version, degraded), orders)
+
+    def _etag(self, key: tuple, view: View, rules: Version) -> str | None:
+        """Of what every process knows alike: versions and texts on disk, not how often something changed since one of them
+        started. None while the view is older than what was told.
+        """
+        told = getattr(self.service, "told", None)
+        if told is None:
+            return etag_of(key)
+        named = told.of(view)
+        return etag_of((named, rules.digest, key[0][:2], *key[2:])) if named else None
 
     async def _view(self, loaded: Loaded) -> View:
         found = self.views.ready(loaded)
@@ -189,7 +214,10 @@ class Answers:
         view, rules = self.views.of(loaded), self.service.rulebook.current()
         found = work(view, ask, state, rules, self.service.together, known, self.limits.page_items, degraded)
         if not found.pool.degraded:
-            self.lists.put(key_of(ask, state, view.key, rules.version, degraded), found)
+            key = self._key(ask, state, view, rules, degraded)
+            self.lists.put(key, found)
+            if self.shared:
+                self.shared.put(self.shared.key(key, view, rules), found)
         return Answered("", loaded.pointer.version, loaded.variant, rules.version, 1, found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from serving import (
     reference,
     routes,
     ruling,
+    search,
     tracing,
     writes,
 )
@@ -41,12 +43,16 @@ from serving.overlay import Overlay
 from serving.prepared import Prepared
 from serving.rulebook import Rulebook
 from serving.schemas import Readiness
+from serving.search_service import Searching
 from serving.sessions import Sessions
+from serving.shared import SharedLists
 from serving.telemetry import RequestLog
 from serving.together import Together
+from serving.told_items import ToldItems
 
 log = logging.getLogger("aisle.api")
-FEATURES_SECONDS = 90.0  # so long a release waits for Feast's import before it is served without histories
+FEATURES_SECONDS = 90.0  # so long a release waits for the online store before it is served without histories
+FORGET_SECONDS = 5.0  # after a swap, so that requests under way find what they began with
 
 DESCRIPTION = """Recommendations of the released model. A new release is swapped in without dropping a
 request; an answer says which version gave it (`model_version`), how (`rung`) and why (`reason`). Errors are
@@ -59,17 +65,22 @@ class Service:
     def __init__(self, settings: Settings, store: Store):
         self.settings = settings
         self.figures = Figures(self._served)
-        self.keys = Keyring(settings.serving.auth)
+        self.keys = Keyring(settings.serving.auth, settings.serving.public_users)
         self.histories = Histories(settings, store, self.figures.features.observe)
         self.live = LiveRelease(settings.serving.pointer_seconds, self._accepts, self._swapped)
         self.overlay = Overlay()
         self.sessions = Sessions(settings, self.overlay.profile)
-        followers = (self.overlay.take, self.sessions.take)
+        self.searching = Searching(settings, self)
+        self.told = ToldItems(self.overlay)
+        followers = (self.overlay.take, self.sessions.take, self.searching.take, self.told.take)
         self.landing = Landing(settings, followers, self.figures.registry, self.overlay.rows)
         self.exposures = Exposures(settings.answers.exposure_queue, self.landing.offer, self.figures.registry)
         self.rulebook, self.together = Rulebook(), Together()
+        alone = settings.serving.cache == "process"
+        self.shared = None if alone else SharedLists(settings, self.told, self.figures.registry)
         self.answers = Answers(settings, self)
         self.prepared = Prepared(settings, self, self.answers, self.figures.registry)
+        self._forgetting = threading.Timer(0.0, self._forget)  # of the release before; begins with a swap
 
     def start(self) -> None:
         tracing.start()
@@ -77,16 +88,22 @@ class Service:
         self.exposures.start()
         self.overlay.start()
         self.together.start()
+        if self.shared:
+            self.shared.start()
         self.prepared.start()
         self.histories.start()
         self.live.start()
-        self.landing.start()  # reads back the newest events, while the threads above import Feast and load the release
+        self.landing.start()  # reads back the newest events, while the threads above open the store and load the release
 
     def stop(self) -> None:
         self.live.stop()
+        self._forgetting.cancel()
         self.histories.stop()
         self.prepared.stop()
+        self.searching.stop()
         self.answers.stop()
+        if self.shared:
+            self.shared.stop()
         self.together.stop()
         self.overlay.stop()
         self.exposures.stop()
@@ -99,6 +116,7 @@ class Service:
         if self.histories.state == "open":
             self.histories.store.check(recommender.recipe.feature_service)
         self.answers.warm(recommender)
+        self.searching.prepare(recommender, first=self.live.current is None)
 
     def _swapped(self, loaded: Loaded | None) -> None:
         self.figures.swaps.labels("swapped" if loaded else "refused").inc()
@@ -106,6 +124,18 @@ class Service:
             self.histories.follow(loaded.recommender.recipe.feature_service)
             self.together.refresh()
             self.prepared.refresh()
+            self._forgetting.cancel()
+            self._forgetting = threading.Timer(FORGET_SECONDS, self._forget)
+            self._forgetting.daemon = True
+            self._forgetting.start()
+
+    def _forget(self) -> None:
+        """Of releases that are served no more nothing stays in memory."""
+        second = self.live.second
+        served = [each for each in (self.live.current, second[0] if second else None) if each]
+        versions = {each.pointer.version for each in served}
+        self.overlay.keep(versions)
+        self.answers.views.keep(versions)
 
     def _served(self) -> Served:
         """For /metrics: what is served, and since when."""
@@ -158,6 +188,7 @@ def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
     app.add_middleware(RequestLog, figures=service.figures)
     problems.install(app)
     app.include_router(routes.v1(settings, service))
+    app.include_router(search.routes(settings, service))
     app.include_router(explaining.routes(settings, service))
     app.include_router(ruling.routes(settings, service))
     app.include_router(writes.routes(settings, service))

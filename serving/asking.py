@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aisle.settings import Settings
 from engine.rules import Chosen, PriceRange, Rules
+from serving import proof
 from serving.schemas import questions
 
 Kind = Literal["recommendations", "similar", "together", "popular", "trending"]
@@ -56,6 +57,8 @@ class Ask:
     """One question, however it came. Hashable: what is asked is part of a cached answer's key.
 
     page: from 1 on; beyond the first it goes on with the answer `request_id`. exact: reasons by TreeSHAP.
+
+    Raises NoProof where the request that is being answered may not ask for this user.
     """
 
     kind: Kind = "recommendations"
@@ -71,6 +74,9 @@ class Ask:
     page: int = 1
     request_id: str | None = None
     exact: bool = False
+
+    def __post_init__(self) -> None:
+        proof.require(self.user_id)
 
     @property
     def asker(self) -> tuple:

@@ -12,14 +12,15 @@ from serving.policy import LOCAL, OPEN
 
 REFUSALS = {
     400: "A body that is no JSON, or nests too deep.",
-    401: "No key, or one that is unknown, expired or revoked.",
-    403: "A key that is good, but not for this, or not from this page.",
+    401: "No key, or one that is unknown, expired or revoked; a user token that is forged or expired.",
+    403: "A key that is good, but not for this, not from this page, or not for this user.",
     408: "A body that did not come in time.",
     413: "A body that is too large.",
     429: "More requests than the rate of this key or address allows.",
     431: "Too many or too long headers.",
     503: "Overload, or nothing to answer with yet.",
 }
+KEYS = ("ApiKey", "Bearer")
 AGAIN = {
     "Retry-After": {
         "description": "Whole seconds until it is worth asking again.",
@@ -34,6 +35,12 @@ SCHEMES = {
         "description": "A key of `aisle keys`.",
     },
     "Bearer": {"type": "http", "scheme": "bearer", "description": "The same key."},
+    "UserToken": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-User-Token",
+        "description": "Beside a public key: whom the page asks for, signed by the shop's server.",
+    },
 }
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
@@ -61,7 +68,9 @@ def describe(document: dict[str, Any], app: FastAPI) -> None:
         for method in route.methods:
             operation = document["paths"][route.path_format][method.lower()]
             if wanted not in (OPEN, LOCAL):
-                operation["security"] = [{name: []} for name in SCHEMES]
+                operation["security"] = [{name: []} for name in KEYS]
+                if wanted == "read":
+                    operation["security"] += [{name: [], "UserToken": []} for name in KEYS]
                 operation["x-scope"] = wanted
             _refusals(operation, wanted)
             _as_problems(operation)

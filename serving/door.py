@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 from fastapi import FastAPI
+from fastapi.dependencies.utils import get_flat_dependant
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 
 from aisle.errors import TooManyHeaders, TurnedAway
 from aisle.settings import Settings
-from serving import policy
+from serving import policy, proof
 from serving.figures import Figures
 from serving.keys import Caller, Keyring, Receive, Scope, Send, local
 from serving.limits import Bodies, Rates
@@ -37,7 +40,7 @@ class Doors:
     def hang(self, app: FastAPI) -> None:
         """A door before every route of an app, which is whole by now."""
         for route in app.routes:
-            route.app = Door(route.app, policy.wanted(route), self)  # type: ignore[attr-defined]
+            route.app = Door(route.app, policy.wanted(route), self, takes_none(route))  # type: ignore[attr-defined]
 
     def _shed(self, why: str) -> None:
         self.figures.shed.labels(why).inc()
@@ -48,10 +51,10 @@ class Doors:
 
 
 class Door:
-    """Before one route. wanted: a scope, OPEN or LOCAL."""
+    """Before one route. wanted: a scope, OPEN or LOCAL. plain: it takes no parameter in its query."""
 
-    def __init__(self, app: Any, wanted: str, doors: Doors):
-        self.app, self.wanted, self.doors = app, wanted, doors
+    def __init__(self, app: Any, wanted: str, doors: Doors, plain: bool = False):
+        self.app, self.wanted, self.doors, self.plain = app, wanted, doors, plain
         self.gate = doors.reading if wanted == "read" else doors.other  # an export holds no recommendation up
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,6 +63,9 @@ class Door:
             if isinstance(value, str):
                 scope["path_params"][name] = value.replace(SLASH, "/")
         caller = self._admitted(scope)
+        proof.note(doors.keys.claim(scope, caller))
+        if self.plain and scope["query_string"]:
+            refuse_parameters(scope)
         if self.wanted in (OPEN, LOCAL):
             await self.app(scope, receive, self._with_cookie(scope, send))
             return
@@ -126,6 +132,23 @@ class Door:
             await send(message)
 
         return sending
+
+
+def takes_none(route: Any) -> bool:
+    """Whether a path of ours has no parameter in its query; those that have some judge what they get."""
+    if not isinstance(route, APIRoute) or not route.path.startswith("/v1"):
+        return False
+    return not get_flat_dependant(route.dependant).query_params
+
+
+def refuse_parameters(scope: Scope) -> None:
+    """One that is given all the same is a mistake, and told. Raises RequestValidationError."""
+    asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    told = {"type": "extra_forbidden", "msg": "Extra inputs are not permitted"}
+    if asked:
+        raise RequestValidationError(
+            [{**told, "loc": ("query", name), "input": value} for name, value in asked]
+        )
 
 
 class Slashes:

@@ -1,10 +1,10 @@
 """Why this, why not that, why empty: one question gone through again, stage by stage, with what each stage did to an item."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 from fastapi import APIRouter, Body, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aisle.errors import NotThere
 from aisle.settings import Settings
@@ -92,6 +92,22 @@ def routes(settings: Settings, service: Any) -> APIRouter:
         item_id: asked.Id | None = Field(
             default=None, description="Why is it there, or why not? Without it: the trace alone."
         )
+
+        @model_validator(mode="after")
+        def _one_that_can_be_asked(self) -> Self:
+            """As the list's own path would say it, and of the first page, which is the one that is worked out again."""
+            asked, faults = self.question, []
+            if self.kind in ("similar", "together") and not (asked.item_id or asked.basket):
+                faults.append(
+                    f"question: {self.kind} needs item_id or basket: what should the items go with?"
+                )
+            if self.kind == "similar" and asked.basket:
+                faults.append("question: similar goes by one item_id, not by a basket")
+            if asked.page > 1 or asked.request_id is not None:
+                faults.append("question: the first page is explained; leave page and request_id out")
+            if faults:
+                raise ValueError("; ".join(faults))
+            return self
 
     @router.post("/explain", summary="Why this, why not that, why empty", responses=NOT_THERE)
     def explain(

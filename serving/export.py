@@ -44,8 +44,10 @@ class Export(BaseModel):
     profile: dict[str, Any] = Field(description="As it is known now.")
     preferences: dict[str, list[str]]
     history: Rows = Field(description="What answers go by, newest first.")
-    events: Rows = Field(description="Every event that is stored, newest first.")
-    sessions: list[str]
+    events: Rows = Field(
+        description="Every event that is stored, newest first; what was done in their sessions before they were known, too."
+    )
+    sessions: list[str] = Field(description="That are known to be theirs.")
     other: dict[str, Rows] = Field(description="Rows of other tables, by table.")
 
 
@@ -74,9 +76,11 @@ def of(service: Any, user_id: str) -> Export:
     state, complete = state_of(service, user_id)
     erased = service.sessions.erasure(user_id)
     own: Filters = [("user_id", "=", user_id)]
-    events = {row["event_id"]: row for row in _plain(_table("silver.interactions", own), erased)}
+    sessions = sessions_of(service, user_id)
+    stored = _table("silver.interactions", own) + _anonymous(sessions)
+    events = {row["event_id"]: row for row in _plain(stored, erased)}
     updates = _plain(_table("silver.user_updates", own), erased)
-    for kind, row in landed(user_id):
+    for kind, row in landed(user_id, sessions):
         if kind == "events":
             events.setdefault(row["event_id"], row)
         else:
@@ -95,9 +99,25 @@ def of(service: Any, user_id: str) -> Export:
             for item, kind, second in zip(state.item_ids, state.event_types, state.event_times, strict=True)
         ],
         events=sorted(kept, key=lambda row: row["event_time"], reverse=True),
-        sessions=service.sessions.sessions_of(user_id),
+        sessions=sessions,
         other={} if erased else {name: rows for name in TABLES if (rows := _plain(_table(name, own), None))},
     )
+
+
+def sessions_of(service: Any, user_id: str) -> list[str]:
+    """Sessions that are this person's alone: by what came in lately, and by silver. None of before an erasure."""
+    live = service.sessions
+    found = {each for each in live.sessions_of(user_id) if live.user_of(each) == user_id}
+    if not live.erasure(user_id):
+        known = {row["session_id"] for row in _table("silver.session_users", [("user_id", "=", user_id)])}
+        found |= {each for each in known if live.user_of(each) in (None, user_id)}
+    return sorted(found)
+
+
+def _anonymous(sessions: list[str]) -> Rows:
+    """Events of nobody in these sessions."""
+    rows = _table("silver.interactions", [("session_id", "in", sessions)]) if sessions else []
+    return [row for row in rows if row["user_id"] is None]
 
 
 def profile_of(updates: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -115,20 +135,29 @@ def _table(name: str, own: Filters) -> Rows:
     return rows
 
 
-def landed(user_id: str) -> list[tuple[str, dict[str, Any]]]:
-    """Rows of events and users that silver does not have yet: of batches that are not done, and of open segments."""
+def landed(user_id: str, sessions: list[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Rows of events and users that silver does not have yet: of batches that are not done, and of open segments.
+
+    Those of the user, and those of nobody in these sessions.
+    """
+
+    def theirs(row: dict[str, Any]) -> bool:
+        return row.get("user_id") == user_id or (not row.get("user_id") and row.get("session_id") in sessions)
+
     done = {batch for batch, row in ledger.latest().items() if row["status"] == ledger.SILVER}
     found = []
     for kind, batch in ledger.landed():
         if batch not in done and kind in KINDS:
             path = lake.landing(kind) / batch / "rows.parquet"
-            if "user_id" in pq.read_schema(path).names:
-                rows = pq.read_table(path, filters=[("user_id", "=", user_id)]).to_pylist()
-                found += [(kind, typed(row, kind)) for row in _plain(rows, None)]
+            names = pq.read_schema(path).names
+            wanted = [[("user_id", "=", user_id)]] if "user_id" in names else []
+            wanted += [[("session_id", "in", sessions)]] if sessions and "session_id" in names else []
+            rows = pq.read_table(path, filters=wanted).to_pylist() if wanted else []
+            found += [(kind, typed(row, kind)) for row in _plain(filter(theirs, rows), None)]
     for kind in ("events", "users"):
         for path in segments.segments(kind):
             if path.suffix == segments.OPEN:
-                rows = [row for row in segments.whole_lines(path)[0] if row.get("user_id") == user_id]
+                rows = filter(theirs, segments.whole_lines(path)[0])
                 found += [(kind, typed(row, kind)) for row in _plain(rows, None)]
     return found
 
@@ -148,7 +177,7 @@ def _read(text: Any, kind: str) -> Any:
     return float(text) if kind == "double" or kind.startswith("decimal") else text
 
 
-def _plain(rows: Rows, erased: Erased | None) -> Rows:
+def _plain(rows: Iterable[dict[str, Any]], erased: Erased | None) -> Rows:
     """As JSON can say it, without columns that are about the row and not the person, and without empty ones."""
     return [
         {name: _value(value) for name, value in row.items() if name not in ORIGIN and value is not None}

@@ -1,6 +1,6 @@
 """Users' histories from the Feast online store, within a deadline: batched, and cached for a moment.
 
-Importing Feast takes seconds, so a thread does it while the API is already up. One thread reads the store:
+Opening the store may take seconds, so a thread does it while the API is already up. One thread reads the store:
 while a read runs, the users that come meanwhile wait together and are read in one call. A store that is
 down or slow costs an answer its history, never the answer.
 """
@@ -16,13 +16,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as TooSlow
 from contextlib import suppress
-from typing import Protocol
-
-import pandas as pd
+from typing import Any, Protocol
 
 from aisle.errors import FeatureMismatch, NotThere
 from aisle.settings import Settings
-from engine.state import UserState, from_frame
+from engine.state import UserState
+from serving.online import NotPlain, Reader
 
 log = logging.getLogger("aisle.features")
 
@@ -46,24 +45,53 @@ class Store(Protocol):
 
 
 class OnlineStore:
-    """The Feast online store. The first call imports Feast."""
+    """The Feast online store: read straight from its files where they are plain (serving.online), else by Feast, whose
+    import takes seconds."""
 
     def __init__(self, settings: Settings):
         self.settings = settings
+        self._reader: Reader | None = None
+        self._by_feast: set[str] = set()  # services that need it
 
-    def _frame(self, service: str, users: Sequence[str]) -> pd.DataFrame:
+    def _columns(self, service: str, users: Sequence[str]) -> dict[str, list[Any]]:
         from aisle import features
 
+        where = features.folder()
+        if (
+            service not in self._by_feast
+            and features.config(self.settings)["online_store"]["type"] == "sqlite"
+        ):
+            if self._reader is None or self._reader.folder != where:
+                self._reader = Reader(where, features.PROJECT)
+            try:
+                return self._reader.read(service, users)
+            except NotPlain as why:
+                log.info("Feast itself reads %s: %s", service, why)
+                self._by_feast.add(service)
         if not features.published().as_of:  # opening Feast now would write an empty registry and keep it
             raise NotThere("nothing is online yet: run the features DAG, or `aisle run features`")
-        return pd.DataFrame(features.online(self.settings, service, [{"user_id": user} for user in users]))
+        return features.online(self.settings, service, [{"user_id": user} for user in users])
 
     def read(self, service: str, users: Sequence[str]) -> list[UserState]:
-        return from_frame(self._frame(service, users))
+        found = self._columns(service, users)
+        nothing: list[Any] = [None] * len(users)
+        country, items, types, times, quantities = (found.get(name, nothing) for name in COLUMNS[1:])
+        return [
+            UserState(user, *row)
+            for user, row in zip(
+                users,
+                zip(
+                    (each if isinstance(each, str) else None for each in country),
+                    *([each or () for each in column] for column in (items, types, times, quantities)),
+                    strict=True,
+                ),
+                strict=True,
+            )
+        ]
 
     def check(self, service: str) -> None:
         try:
-            found = self._frame(service, ["check: no such user"])
+            found = self._columns(service, ["check: no such user"])
         except NotThere as error:
             raise FeatureMismatch(f"feature service {service!r} cannot be filled: {error}") from None
         missing = [name for name in COLUMNS if name not in found]

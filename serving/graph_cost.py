@@ -23,7 +23,7 @@ from graphql import (
 )
 from strawberry.extensions import SchemaExtension
 
-LISTS = frozenset({"recommendations", "similar", "together", "popular", "trending"})
+LISTS = frozenset({"recommendations", "similar", "together", "popular", "trending", "search"})
 SINGLE = frozenset({"item"})
 
 

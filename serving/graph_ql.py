@@ -25,6 +25,7 @@ from serving.asking import bodies
 from serving.graph_cost import Bounded
 from serving.graph_types import Query
 from serving.problems import shown
+from serving.search_asking import bodies as search_bodies
 from serving.telemetry import request_id
 
 log = logging.getLogger("aisle.api")
@@ -117,12 +118,14 @@ def routes(settings: Settings, service: Any) -> APIRouter:
         config=StrawberryConfig(disable_field_suggestions=True),
     )
     asked = bodies(settings)
+    search_question = search_bodies(settings, asked).SearchQuestion
 
     @router.post("/graphql", summary="Several reads of a page in one", response_model=Told)
     async def graphql(request: Request, question: Asked) -> Response:
         """What a page reads in one round trip: lists, items and items of lists, at a bounded depth and cost."""
         named = question.operationName
         context = {"service": service, "asked": asked, "numbers": itertools.count(1), "named": named}
+        context["search_question"] = search_question
         found = await schema.execute(question.query, question.variables, context, operation_name=named)
         told: dict[str, Any] = {"data": found.data}
         if found.errors:

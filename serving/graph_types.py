@@ -11,6 +11,7 @@ from strawberry.scalars import JSON
 
 from aisle.errors import NotThere
 from serving import answers
+from serving.search_graph import SearchResult, search
 from serving.shedding import let_others_go
 from serving.telemetry import request_id
 
@@ -35,8 +36,8 @@ class Item:
     categories: list[str]
 
     @strawberry.field(description="Items like this one.")
-    async def similar(self, info: Info, k: int | None = None) -> List:
-        return await _list(info, "similar", "SimilarQuestion", item_id=self.item_id, k=k)
+    async def similar(self, info: Info, k: int | None = None) -> List | None:
+        return await _list("similar", "SimilarQuestion", info, item_id=self.item_id, k=k)
 
 
 @strawberry.type
@@ -71,9 +72,24 @@ class List:
     items: list[Recommended]
 
 
+def ranking(kind: str, description: str) -> Any:
+    """A field that lists what everybody does."""
+
+    async def listed(
+        info: Info,
+        k: int | None = None,
+        country: str | None = None,
+        category: str | None = None,
+        rules: JSON | None = None,
+    ) -> List | None:
+        return await _list(kind, "ListQuestion", info, k=k, country=country, category=category, rules=rules)
+
+    return strawberry.field(listed, description=description)
+
+
 @strawberry.type
 class Query:
-    """What a page may ask for."""
+    """What a page may ask for. A field that cannot be answered is null, with its error beside; the others are answered."""
 
     @strawberry.field(description="What a user, a session, an item's or a basket's visitor may like.")
     async def recommendations(
@@ -88,9 +104,8 @@ class Query:
         category: str | None = None,
         placement: str | None = None,
         rules: JSON | None = None,
-    ) -> List:
-        asked = {name: value for name, value in locals().items() if name not in ("self", "info")}
-        return await _list(info, "recommendations", "RecommendationQuestion", **asked)
+    ) -> List | None:
+        return await _list("recommendations", "RecommendationQuestion", **locals())
 
     @strawberry.field(description="Items like one.")
     async def similar(
@@ -101,9 +116,8 @@ class Query:
         user_id: ID | None = None,
         category: str | None = None,
         rules: JSON | None = None,
-    ) -> List:
-        asked = {name: value for name, value in locals().items() if name not in ("self", "info")}
-        return await _list(info, "similar", "SimilarQuestion", **asked)
+    ) -> List | None:
+        return await _list("similar", "SimilarQuestion", **locals())
 
     @strawberry.field(description="What is bought together with an item or a basket.")
     async def together(
@@ -113,41 +127,38 @@ class Query:
         item_id: ID | None = None,
         basket: list[ID] | None = None,
         rules: JSON | None = None,
-    ) -> List:
-        asked = {name: value for name, value in locals().items() if name not in ("self", "info")}
-        return await _list(info, "together", "RelatedQuestion", **asked)
+    ) -> List | None:
+        return await _list("together", "RelatedQuestion", **locals())
 
-    @strawberry.field(description="What is bought most, overall, in a country or a category.")
-    async def popular(
+    popular: List | None = ranking("popular", "What is bought most, overall, in a country or a category.")
+    trending: List | None = ranking("trending", "What is on the rise, overall, in a country or a category.")
+
+    @strawberry.field(description="What a text finds, with facets; without one, what filters let through.")
+    async def search(
         self,
         info: Info,
+        q: str | None = None,
         k: int | None = None,
+        user_id: ID | None = None,
+        session_id: ID | None = None,
         country: str | None = None,
         category: str | None = None,
+        placement: str | None = None,
+        typing: bool | None = None,
+        page: int | None = None,
+        request_id: str | None = None,
         rules: JSON | None = None,
-    ) -> List:
+    ) -> SearchResult | None:
         asked = {name: value for name, value in locals().items() if name not in ("self", "info")}
-        return await _list(info, "popular", "ListQuestion", **asked)
-
-    @strawberry.field(description="What is on the rise, overall, in a country or a category.")
-    async def trending(
-        self,
-        info: Info,
-        k: int | None = None,
-        country: str | None = None,
-        category: str | None = None,
-        rules: JSON | None = None,
-    ) -> List:
-        asked = {name: value for name, value in locals().items() if name not in ("self", "info")}
-        return await _list(info, "trending", "ListQuestion", **asked)
+        return await search(info, **asked)
 
     @strawberry.field(description="One item.")
-    async def item(self, info: Info, item_id: ID) -> Item:
+    async def item(self, info: Info, item_id: ID) -> Item | None:
         return _item(info, item_id)
 
 
-async def _list(info: Info, kind: str, question: str, **given: Any) -> List:
-    """Raises ValidationError, NotThere, ServiceFailed, which become the error's problem."""
+async def _list(kind: str, question: str, info: Info, self: Any = None, **given: Any) -> List:
+    """given: the field's arguments. Raises ValidationError, NotThere, ServiceFailed, TurnedAway: the error's problem."""
     context = info.context
     model = getattr(context["asked"], question)
     ask = model(**{name: value for name, value in given.items() if value is not None}).ask(kind)

@@ -22,7 +22,7 @@ DOCS_POLICY = (
     b"default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
     b"img-src 'self' data:; frame-ancestors 'self'; base-uri 'none'"
 )
-ASKED = ["Authorization", "Content-Type", "If-None-Match", "X-API-Key", "X-Request-ID"]
+ASKED = ["Authorization", "Content-Type", "If-None-Match", "X-API-Key", "X-Request-ID", "X-User-Token"]
 TOLD = ["ETag", "Retry-After", "X-Request-ID"]
 
 

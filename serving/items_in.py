@@ -9,7 +9,7 @@ from aisle.settings import Settings
 from serving.received import Judged
 from serving.rows import models
 from serving.schemas import questions
-from serving.taking import ANSWERS, MISSING, ONE, Taken, Taking, body_of, one_or_many, unknown
+from serving.taking import ANSWERS, MISSING, ONE, Taken, Taking, takes_many, takes_one, unknown
 
 
 def routes(settings: Settings, service: Any) -> APIRouter:
@@ -39,11 +39,8 @@ def routes(settings: Settings, service: Any) -> APIRouter:
 
     @router.post(
         "/items",
-        status_code=202,
         summary="Items in: one or a list",
-        response_model=Taken,
-        responses=ANSWERS,
-        openapi_extra=body_of(*one_or_many(accepted.item, most)),
+        **takes_many(accepted.item, most),
     )
     async def items(request: Request) -> Response:
         """New items, or new values of known ones; a field that is left out keeps its value."""
@@ -53,24 +50,18 @@ def routes(settings: Settings, service: Any) -> APIRouter:
 
     @router.put(
         "/items/{item_id}",
-        status_code=202,
         summary="An item in",
-        response_model=Taken,
-        responses=ONE,
-        openapi_extra=body_of(accepted.whole.model_json_schema()),
+        **takes_one(accepted.whole),
     )
     async def put_item(request: Request, item_id: ItemId) -> Response:
         """A new item, or new values of a known one. A deleted item is back."""
         row = {"item_id": item_id, "deleted": "false", **await taking.one(request, accepted.whole)}
-        return taking.told(Judged(), await taking.keep("items", [row]), version=True)
+        return await taking.keep_one("items", row, version=True)
 
     @router.patch(
         "/items/{item_id}",
-        status_code=202,
         summary="What changes of an item",
-        response_model=Taken,
-        responses={**ONE, **MISSING},
-        openapi_extra=body_of(accepted.patch.model_json_schema()),
+        **takes_one(accepted.patch, {**ONE, **MISSING}),
     )
     async def patch_item(request: Request, item_id: ItemId) -> Response:
         """Price, title or whatever else changes; the rest stays. 404 for an item that nobody knows."""
@@ -93,11 +84,8 @@ def routes(settings: Settings, service: Any) -> APIRouter:
 
     @router.put(
         "/items/{item_id}/stock",
-        status_code=202,
         summary="Pieces there are of an item",
-        response_model=Taken,
-        responses={**ONE, **MISSING},
-        openapi_extra=body_of(accepted.pieces.model_json_schema()),
+        **takes_one(accepted.pieces, {**ONE, **MISSING}),
     )
     async def put_stock(request: Request, item_id: ItemId) -> Response:
         """Counts at once: where a rule asks for what is in stock, an item without pieces is not shown."""
@@ -106,11 +94,8 @@ def routes(settings: Settings, service: Any) -> APIRouter:
 
     @router.post(
         "/stock",
-        status_code=202,
         summary="Pieces there are of many items",
-        response_model=Taken,
-        responses={**ANSWERS, **MISSING},
-        openapi_extra=body_of(*one_or_many(accepted.stock, most)),
+        **takes_many(accepted.stock, most, {**ANSWERS, **MISSING}),
     )
     async def stock(request: Request) -> Response:
         judged, single = await taking.rows(request, accepted.stock)

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -127,8 +128,9 @@ class Journal:
             for path in segments.folder(kind).glob(
                 ".*"
             ):  # of who was killed between making a file and naming it
-                if time.time() - path.stat().st_mtime > HIDDEN_SECONDS:
-                    path.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):  # it got its name meanwhile
+                    if time.time() - path.stat().st_mtime > HIDDEN_SECONDS:
+                        path.unlink()
             closed = [path for path in segments.segments(kind) if path.suffix == CLOSED]
             if (
                 kind in FOLDED
@@ -141,7 +143,10 @@ class Journal:
                     self._remove(path, kind)
 
     def _worth_folding(self, closed: list[Path]) -> bool:
-        return len(closed) > FOLD_FILES or sum(path.stat().st_size for path in closed) > FOLD_BYTES
+        try:
+            return len(closed) > FOLD_FILES or sum(path.stat().st_size for path in closed) > FOLD_BYTES
+        except FileNotFoundError:
+            return False  # another process is at it
 
     def _fold(self, kind: str, closed: list[Path]) -> None:
         """One segment that says what these say together. Who has not read them reads it; what is told twice is told once."""

@@ -20,10 +20,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from aisle import api_keys
+from aisle import api_keys, user_tokens
 from aisle.api_keys import PUBLIC_SCOPES, Key
-from aisle.errors import NoKey, NotAllowed, SettingsError
+from aisle.errors import NoKey, NoProof, NotAllowed, SettingsError
 from serving.policy import LOCAL, OPEN
+from serving.proof import HEADER, Claim
 
 log = logging.getLogger("aisle.keys")
 LOOK_SECONDS = 0.25  # between two looks at the keys' file
@@ -37,11 +38,15 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks. name: of the key; "" for nobody we know. trusted: by a server key, so that its address says nothing."""
+    """Who asks. name: of the key; "" for nobody we know. trusted: by a server key, so that its address says nothing.
+
+    public: by a key that every shopper can read, so that it proves nothing of who they are.
+    """
 
     name: str = ""
     key_id: str = ""
     trusted: bool = False
+    public: bool = False
 
 
 NOBODY = Caller()
@@ -49,10 +54,13 @@ ANYBODY = Caller("", "open", trusted=True)  # with serving.auth = "open"
 
 
 class Keyring:
-    """The keys in force. auth: serving.auth; with "open" everybody may do everything."""
+    """The keys in force. auth: serving.auth; with "open" everybody may do everything.
 
-    def __init__(self, auth: str):
-        self.auth = auth
+    public_users: serving.public_users; with "open" a public key may ask for any user.
+    """
+
+    def __init__(self, auth: str, public_users: str = "token"):
+        self.auth, self.public_users = auth, public_users
         self._keys: dict[str, Key] = {}
         self._origins: frozenset[str] = frozenset()
         self._seen: object = None
@@ -63,6 +71,8 @@ class Keyring:
         """Makes the first keys where there are none."""
         if self.auth == "keys" and api_keys.ensure():
             log.info("the first keys are in %s", api_keys.first())
+        if self.auth == "keys":
+            user_tokens.ensure()
         self.look()
 
     def look(self) -> None:
@@ -117,7 +127,21 @@ class Keyring:
             )
         if key.kind == "public":
             _require_origin(scope, headers, key.origins)
-        return Caller(key.name, key.key_id, key.kind == "server")
+        return Caller(key.name, key.key_id, key.kind == "server", key.kind == "public")
+
+    def claim(self, scope: Scope, caller: Caller) -> Claim | None:
+        """What a request must prove before it asks for a user; None: nothing."""
+        if not caller.public or self.public_users == "open":
+            return None
+        return Claim(texts(scope).get(HEADER), self._user_of)
+
+    def _user_of(self, token: str) -> str:
+        """Raises NoProof. The secret is read anew each time, so that another one counts at once, in every process."""
+        try:
+            return user_tokens.user_of(user_tokens.secret(), token)
+        except SettingsError as error:
+            log.error("no user token can be checked: %s", error)
+            raise NoProof("no user token can be checked now: the API's log says why", 401) from None
 
     def _active(self, key: Key) -> bool:
         return key.state(datetime.now(UTC)) == "active"

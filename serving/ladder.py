@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from aisle.errors import NotThere
+from engine.places import Places, ordered
 from engine.recommender import Ranked, Recommended, Recommender
-from engine.rules import Places, Rules, had, ordered
+from engine.rules import Rules, had
 from engine.sources.content import Content
 from engine.sources.item_item import ItemItem
 from engine.state import DAY, UserState, epoch
@@ -190,7 +191,7 @@ def _first(
 ) -> tuple[Head, np.ndarray]:
     """The first rung that has something to show, and its order."""
     last = None
-    for name, rung in _rungs(view, ask, state, now, together, known, hurried, book):
+    for name, rung in _rungs(view, ask, state, now, allowed, together, known, hurried, book):
         try:
             last = rung()
             if last is None:
@@ -214,6 +215,7 @@ def _rungs(
     ask: Ask,
     state: UserState,
     now: datetime,
+    allowed: np.ndarray,
     together: Together | None,
     known: bool,
     hurried: bool,
@@ -230,7 +232,7 @@ def _rungs(
         name = "personalised" if known else "session"
 
         def own() -> Head:
-            ranked = view.ranked(state, now)
+            ranked = view.ranked(state, now, allowed)
             return Head(name, ranked.scores, ranked=ranked)
 
         yield name, own

@@ -40,11 +40,7 @@ def laid_over(base: Recommender, items: Mapping[str, Told], shelf: Shelf, whole:
         return base
     over = replace(catalogue, frame=frame, gone=tuple(sorted(gone)))
     over.__dict__["index"] = index  # the same ids at the same rows: made once
-    found = Recommender(base.recipe, over, base.sources, base.trends, base.ranker)
-    final = base.recipe.final
-    if not changed & {*final.caps, *(boost.column for boost in final.boosts)}:
-        found.__dict__["last_stage"] = base.last_stage
-    return found
+    return base.over(over, changed)
 
 
 def is_deleted(told: Told | None, shelved: Shelved | None) -> bool | None:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from pydantic_core import to_json
 
+from engine.places import Places
 from engine.recommender import Recommended
-from engine.rules import Places
 from engine.state import UserState
 from serving import reasons
 from serving.asking import Ask

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import batched
 from typing import Any
@@ -54,6 +54,10 @@ class _Laid:
     shelf: int
     recommender: Recommender
 
+    def is_over(self, loaded: Loaded) -> bool:
+        """Of the same release; its variant is another matter, and another object at every question."""
+        return self.loaded.recommender is loaded.recommender
+
 
 class Overlay:
     """Filled by the journal (`take`), read by the request path."""
@@ -91,6 +95,12 @@ class Overlay:
     def version(self) -> int:
         """Rises with each change of an item, here or in silver."""
         return self._version + self.shelf.version
+
+    def keep(self, versions: Collection[str]) -> None:
+        """Lets go of all other releases, which would stay in memory with what is laid over them."""
+        with self._lock:
+            for version in self._laid.keys() - set(versions):
+                del self._laid[version]
 
     # -- the journal's side
 
@@ -162,7 +172,7 @@ class Overlay:
     def recommender(self, loaded: Loaded) -> Recommender:
         """The release with all that was told since."""
         held = self._laid.get(loaded.pointer.version)
-        if held and held.loaded is loaded and self._is_whole(held):
+        if held and held.is_over(loaded) and self._is_whole(held):
             return held.recommender
         with self._lock:
             return self._lay(loaded).recommender
@@ -173,7 +183,7 @@ class Overlay:
     def _lay(self, loaded: Loaded, base: _Base | None = None) -> _Laid:
         """Only what changed since is laid over what there is, where there is something; all of it over a new base."""
         held = self._laid.get(loaded.pointer.version)
-        if held is None or held.loaded is not loaded:
+        if held is None or not held.is_over(loaded):
             held = None
             self._wanted.set()
         whole = held is None or base is not None or held.shelf != self.shelf.version
@@ -221,6 +231,7 @@ class Overlay:
         frame["price"] = pd.to_numeric(frame["price"]).astype(float)
         grown = held.loaded.recommender.with_items(frame)
         grown.faults()  # parses and allocates now what the first question would wait for
+        grown.warm()
         with self._lock:
             self._lay(held.loaded, _Base(grown, frozenset(new)))
             self._version += 1

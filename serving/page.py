@@ -1,23 +1,27 @@
-"""The page at /: a customer's purchases beside their recommendations, made on the server."""
+"""The page at /: a customer's purchases beside their recommendations, and a search as they would see it, made on the server."""
 
 import logging
 import threading
 from importlib.resources import files
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment
+from pydantic import ValidationError
 
-from aisle.errors import ServiceFailed
+from aisle.errors import NotThere, ServiceFailed
 from aisle.settings import Settings
+from serving import asking, sample, search_asking
 from serving import routes as version1
-from serving import sample
 from serving.schemas import printable
 
 log = logging.getLogger("aisle.page")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; base-uri 'none'"
 EVENTS = 25  # of a history, on the page
+FACETS = 8  # values of a facet, on the page
+FILTERS = ("category", "brand", "min_price", "max_price")
 
 
 class Tries:
@@ -46,6 +50,29 @@ def routes(settings: Settings, service: Any) -> APIRouter:
         (files("serving") / "page.html").read_text()
     )
     longest = settings.ingest.max_id_length
+    question = search_asking.bodies(settings, asking.bodies(settings)).SearchParameters
+
+    def searched(asked: dict[str, str]) -> dict:
+        """What the page shows of a search; {} where there is none."""
+        given = {name: value for name, value in asked.items() if value.strip()}
+        if not given.keys() & {"q", *FILTERS}:
+            return {}
+        try:
+            brands = {"brand": [given["brand"]]} if "brand" in given else {}
+            asking_for = question(**{**given, **brands}, k=settings.serving.k)
+            answer = service.searching.now(asking_for.searched()).plain
+        except ValidationError as error:
+            faults = (fault["msg"].removeprefix("Value error, ") for fault in error.errors())
+            return {"search_note": "; ".join(faults)}
+        except (NotThere, ServiceFailed) as error:
+            return {"search_note": str(error)}
+
+        def link(**changed: object) -> str:
+            told = {**given, **changed}
+            return "/?" + urlencode({name: value for name, value in told.items() if value not in (None, "")})
+
+        chosen = [(name, given[name], link(**{name: None})) for name in FILTERS if name in given]
+        return {"search": answer, "link": link, "chosen": chosen, "facets": FACETS}
 
     def told(user_id: str, country: str) -> dict:
         try:
@@ -69,15 +96,27 @@ def routes(settings: Settings, service: Any) -> APIRouter:
             return {**about, "note": str(error)}
 
     @router.get("/", response_class=HTMLResponse)
-    def page(user_id: Annotated[str, Query()] = "", country: Annotated[str, Query()] = "") -> HTMLResponse:
+    def page(
+        user_id: Annotated[str, Query()] = "",
+        country: Annotated[str, Query()] = "",
+        q: Annotated[str, Query()] = "",
+        category: Annotated[str, Query()] = "",
+        brand: Annotated[str, Query()] = "",
+        min_price: Annotated[str, Query()] = "",
+        max_price: Annotated[str, Query()] = "",
+    ) -> HTMLResponse:
         user_id, country = user_id.strip(), country.strip()
+        asked = {"user_id": user_id, "country": country, "q": q, "category": category}
+        asked |= {"brand": brand, "min_price": min_price, "max_price": max_price}
         shown = {
             "user": user_id[:longest],
             "country": country[:longest],
             "longest": longest,
             "events": EVENTS,
+            "q": q[: settings.search.max_query],
+            "longest_query": settings.search.max_query,
         }
-        text = template.render(**shown, **told(user_id, country))
+        text = template.render(**shown, **told(user_id, country), **searched(asked))
         return HTMLResponse(text, headers={"Content-Security-Policy": POLICY})
 
     return router

@@ -11,7 +11,7 @@ from serving import export
 from serving.received import event_row
 from serving.rows import models
 from serving.schemas import NoQuestion, questions
-from serving.taking import ANSWERS, ONE, PROBLEMS, Taken, Taking, body_of, one_or_many
+from serving.taking import ONE, PROBLEMS, Taking, takes_many
 
 PREFERENCE_EXAMPLE = {
     "hide": {"summary": "Never show it again", "value": {"item_id": "22423", "preference": "hide"}}
@@ -45,13 +45,8 @@ def routes(settings: Settings, service: Any) -> APIRouter:
 
     @router.post(
         "/users/{user_id}/preferences",
-        status_code=202,
         summary="Like, dislike, hide, or take back",
-        response_model=Taken,
-        responses=ANSWERS,
-        openapi_extra=body_of(
-            *one_or_many(accepted.preference, settings.writes.max_batch), examples=PREFERENCE_EXAMPLE
-        ),
+        **takes_many(accepted.preference, settings.writes.max_batch, examples=PREFERENCE_EXAMPLE),
     )
     async def prefer(request: Request, user_id: UserId) -> Response:
         """Kept as events; the next answer goes by them. A hidden item is not shown again until it is liked, put into the cart or bought."""

@@ -33,6 +33,8 @@ WANTED: dict[str, str] = {
     "POST /v1/popular": "read",
     "GET /v1/trending": "read",
     "POST /v1/trending": "read",
+    "GET /v1/search": "read",
+    "POST /v1/search": "read",
     "GET /v1/rules": "write",
     "PUT /v1/rules": "write",
     "GET /v1/rules/history": "write",

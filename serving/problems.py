@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from aisle.errors import DiskFull, NoKey, NotThere, RaceLost, ServiceFailed, TamperedRecord, TurnedAway
+from aisle.errors import DiskFull, NotThere, RaceLost, ServiceFailed, TamperedRecord, TurnedAway
 from serving.telemetry import request_id
 
 MEDIA_TYPE = "application/problem+json"
@@ -81,7 +81,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(TurnedAway)
     async def turned_away(request: Request, error: TurnedAway) -> JSONResponse:
         headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-        if isinstance(error, NoKey):  # browsers ask for a password where Basic is offered: on our pages only
+        if error.status == 401:  # browsers ask for a password where Basic is offered: on our pages only
             realm = "Bearer" if request.url.path.startswith("/v1") else "Basic"
             headers["WWW-Authenticate"] = f'{realm} realm="Aisle"'
         if error.status in (408, 413, 431):

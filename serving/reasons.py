@@ -22,10 +22,21 @@ def plain(reason: dict[str, Any]) -> dict[str, Any]:
     return {"source": reason["source"], "evidence": evidence, "parts": parts, "text": words(evidence)}
 
 
+DID = {
+    "purchase": "bought",
+    "cart": "put into your cart",
+    "like": "liked",
+    "rating": "rated",
+    "click": "looked at",
+    "view": "looked at",
+}
+
+
 def words(evidence: dict[str, Any]) -> str:
     """One line for a shopper.
 
-    times, days_ago: of their own purchases. item_id, title: what was bought with it. popular_in: a country.
+    event_type: what they did, with the item itself (`times`, on so many days, `days_ago` last) or with another one of their
+    history (`item_id`, `title`), or with most of it (`taste`). popular_in: a country.
     """
     if evidence.get("with"):
         return f"Customers who bought what you are looking at, such as {evidence['title']}, bought it too"
@@ -33,22 +44,30 @@ def words(evidence: dict[str, Any]) -> str:
         return "Bought more and more lately"
     if "curated" in evidence:
         return "Chosen by the shop" if evidence["curated"] else "From our range"
+    did = DID.get(evidence.get("event_type", ""), "came across")
     if "times" in evidence:
-        return _again(int(evidence["times"]), evidence.get("days_ago"))
+        return _again(did, int(evidence["times"]), evidence.get("days_ago"))
     if evidence.get("item_id") and evidence.get("alike"):
-        return f"Like {evidence.get('title') or evidence['item_id']}, which you bought"
+        name = evidence.get("title") or evidence["item_id"]
+        return f"Like {name}, which you {did}" if "event_type" in evidence else f"Like {name}"
     if evidence.get("item_id"):
         return f"Customers who bought {evidence.get('title') or evidence['item_id']} bought it too"
     if evidence.get("popular_in"):
         return f"Popular in {evidence['popular_in']}"
     if evidence.get("taste"):
-        return "Like what you bought before"
+        return f"Like what you {did} before"
     return "Popular with everybody"
 
 
-def _again(times: int, days_ago: float | None) -> str:
-    often = "once" if times == 1 else f"{times} times"
-    if days_ago is None:
-        return f"You bought it {often}"
-    when = "today" if days_ago < 1 else f"{days_ago:.0f} day{'s' if round(days_ago) != 1 else ''} ago"
-    return f"You bought it {often}, last {when}"
+def _again(did: str, times: int, days_ago: float | None) -> str:
+    """
+    >>> _again("bought", 3, 2.3), _again("put into your cart", 1, 0.2)
+    ('You bought it 3 times, last 2 days ago', 'You put it into your cart today')
+    """
+    what = "You " + (did.replace("put", "put it", 1) if did.startswith("put") else f"{did} it")
+    when = ""
+    if days_ago is not None:
+        when = "today" if days_ago < 1 else f"{days_ago:.0f} day{'s' if round(days_ago) != 1 else ''} ago"
+    if times > 1:
+        return f"{what} {times} times" + (f", last {when}" if when else "")
+    return f"{what} {when}".rstrip()

@@ -25,6 +25,10 @@ CHANGED: dict[int | str, dict[str, Any]] = {
 PREVIEWED = 50  # users of one preview
 
 
+class _Parameters(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
 class RulesTold(BaseModel):
     """A version of the rules. digest: of this version, which names that of the one before."""
 
@@ -85,6 +89,13 @@ def routes(settings: Settings, service: Any) -> APIRouter:
         placement: Id | None = None
         k: Annotated[int, Field(ge=1, le=settings.serving.max_k)] = settings.serving.k
 
+    class PutParameters(_Parameters):
+        note: Annotated[str, Field(max_length=500, description="Why, for the history.")] = ""
+
+    class PastParameters(_Parameters):
+        limit: Annotated[int, Field(ge=1, le=1000)] = 50
+        before: Annotated[int | None, Field(ge=1, le=10**9)] = None
+
     def warnings(book: RuleBook) -> list[str]:
         loaded = service.live.current
         return unknown(book, service.answers.views.of(loaded)) if loaded else []
@@ -103,24 +114,22 @@ def routes(settings: Settings, service: Any) -> APIRouter:
         request: Request,
         response: Response,
         book: RuleBook,
-        note: Annotated[str, Query(max_length=500, description="Why, for the history.")] = "",
+        asked: Annotated[PutParameters, Query()],
         if_match: Annotated[
             str | None, Header(max_length=100, description="The version you read, as its ETag.")
         ] = None,
     ) -> RulesTold:
         """In force with the next answer of every process. The same document again is no new version."""
-        found = service.rulebook.put(book, who(request), note, expected(if_match))
+        found = service.rulebook.put(book, who(request), asked.note, expected(if_match))
         response.headers["ETag"] = f'"{found.version}"'
         return told(found)
 
     @router.get("/rules/history", summary="Who changed the rules, when and to what")
-    def past(
-        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
-        before: Annotated[int | None, Query(ge=1, le=10**9)] = None,
-    ) -> History:
+    def past(asked: Annotated[PastParameters, Query()]) -> History:
         """Newest first, versions below `before`. The chain of digests is checked as it is read."""
+        before = asked.before
         found = [each for each in history()[-LONGEST_HISTORY:] if before is None or each.version < before]
-        return History(versions=[RulesTold(**each.told()) for each in reversed(found[-limit:])])
+        return History(versions=[RulesTold(**each.told()) for each in reversed(found[-asked.limit :])])
 
     @router.post(
         "/rules/preview",

@@ -17,7 +17,7 @@ ITEM_EXAMPLE = {
     "score": 33.599651,
     "reason": {
         "source": "personal",
-        "evidence": {"times": 5, "days_ago": 2.3},
+        "evidence": {"event_type": "purchase", "times": 5, "days_ago": 2.3},
         "parts": {
             "popularity": 6.2733,
             "personal": 14.5319,

@@ -1,7 +1,8 @@
 """The newest events by user and by session, laid over the online store's history: an answer reflects what was just sent.
 
 The store is as new as the last run of `features`; what came since is here, in bounded memory, and in the journal. An event
-that both know counts once. A session whose user becomes known is theirs from its first event on.
+that both know counts once. A session whose user becomes known is theirs from its first event on. The other way round it is
+not: a session id proves nothing of who somebody is, so that who asks with it alone is answered by what was done in it.
 """
 
 from __future__ import annotations
@@ -97,19 +98,24 @@ class Sessions:
         if min(row["at"], moment) <= max(erased, self._erased_sessions.get(session, 0)):
             return  # of before an erasure, whenever it is read or sent
         if user and session:
-            mine = self._recent("user", user)
+            mine, this = self._recent("user", user), self._recent("session", session)
             if session not in mine.others:
                 mine.others = (*mine.others[1 - SESSIONS :], session)
-            self._recent("session", session).others = (user,)
+            if this.others not in ((), (user,)):  # on a shared machine: what was before is not theirs
+                self._events -= len(this.events)
+                this.events.clear()
+            this.others = (user,)
         if row.get("item_id"):
             quantity = float(row.get("quantity") or 1.0)
             event = Event(moment, row["item_id"], row["event_type"], quantity, row["event_id"], row["at"])
-            recent = self._recent("user", user) if user else self._recent("session", str(session))
-            recent.events.append(event)
-            self._events += 1
-            if len(recent.events) > self.length:
-                del recent.events[0]
-                self._events -= 1
+            for kind, name in (("user", user), ("session", session)):
+                if name:
+                    recent = self._recent(kind, name)
+                    recent.events.append(event)
+                    self._events += 1
+                    if len(recent.events) > self.length:
+                        del recent.events[0]
+                        self._events -= 1
         while self._events > self.most or len(self._held) > self.most:
             self._events -= len(self._held.popitem(last=False)[1].events)
 
@@ -126,7 +132,16 @@ class Sessions:
         self._erased[erased.user_id] = merged([before, erased])[erased.user_id]
         for session in erased.sessions:
             self._erased_sessions[session] = max(erased.at, self._erased_sessions.get(session, 0))
-        for key in (("user", erased.user_id), *(("session", session) for session in erased.sessions)):
+        theirs = [
+            key
+            for key, held in self._held.items()
+            if key[0] == "session" and held.others == (erased.user_id,)
+        ]
+        for key in {
+            ("user", erased.user_id),
+            *theirs,
+            *(("session", session) for session in erased.sessions),
+        }:
             held = self._held.get(key)
             if held is not None:
                 later = [event for event in held.events if event.accepted > erased.at]
@@ -151,9 +166,10 @@ class Sessions:
         return self._erased.get(user_id)
 
     def recent(self, user_id: str | None, session_id: str | None) -> list[Event]:
-        """What came in of a user, their sessions and this session, newest first, each event once."""
+        """What came in of a user, their sessions and this session, newest first, each event once; without a user, of this
+        session alone.
+        """
         with self._lock:
-            user_id = user_id or self._user_of(session_id)
             user = self._held.get(("user", user_id)) if user_id else None
             names = {session_id} if session_id else set()
             names |= set(user.others) if user else set()
@@ -168,18 +184,14 @@ class Sessions:
             events = {event.event_id: event for each in held for event in each.events}
         return sorted(events.values(), reverse=True)
 
-    def _user_of(self, session_id: str | None) -> str | None:
-        held = self._held.get(("session", session_id)) if session_id else None
-        return next(iter(held.others), None) if held else None
-
     def merged(self, state: UserState, user_id: str | None, session_id: str | None) -> UserState:
         """The state with what came in since, newest first, at most features.history_length events.
 
         Nothing of who was erased before that, nothing of who does not consent, and no preference that was taken back.
         """
-        user_id = user_id or (self.user_of(session_id) if session_id else None)
-        profile = self.profile(user_id) if user_id else Profile()
-        state = replace(state, country=profile.country) if profile.country else state
+        owner = user_id or (self.user_of(session_id) if session_id else None)
+        profile = self.profile(owner) if owner else Profile()
+        state = replace(state, country=profile.country) if profile.country and user_id else state
         erased = self._erased.get(user_id) if user_id else None
         if erased:
             state = _since(state, erased, profile)

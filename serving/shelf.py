@@ -35,6 +35,11 @@ class Shelf:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="shelf", daemon=True)
 
+    @property
+    def delta_version(self) -> int:
+        """Of silver.items as it was read last: the same in every process; -1 before."""
+        return self._read
+
     def of(self, item_id: str) -> Shelved | None:
         return self._held.get(item_id)
 
@@ -63,8 +68,8 @@ class Shelf:
         rows = lake.read("silver.items", columns=names, at_version=found).to_pydict()
         self._held = {row[0]: _shelved(*row[1:]) for row in zip(*(rows[name] for name in names), strict=True)}
         self.deleted = frozenset(item for item, each in self._held.items() if each.deleted)
-        self._read = found
         self.version += 1
+        self._read = found  # last: see ToldItems.of
         return True
 
 

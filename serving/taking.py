@@ -81,6 +81,25 @@ def one_or_many(model: type[BaseModel], most: int) -> tuple[Schema, Schema]:
     return found, {"type": "array", "items": found, "minItems": 1, "maxItems": most}
 
 
+Responses = dict[int | str, dict[str, Any]]
+
+
+def takes_one(model: type[BaseModel], responses: Responses = ONE) -> dict[str, Any]:
+    """What FastAPI is told of a route whose body is one row, whose thing the path names."""
+    return _takes(responses, body_of(model.model_json_schema()))
+
+
+def takes_many(
+    model: type[BaseModel], most: int, responses: Responses = ANSWERS, examples: Schema | None = None
+) -> dict[str, Any]:
+    """As `takes_one`, of one whose body is a row or a list of them."""
+    return _takes(responses, body_of(*one_or_many(model, most), examples=examples))
+
+
+def _takes(responses: Responses, body: Schema) -> dict[str, Any]:
+    return {"status_code": 202, "response_model": Taken, "responses": responses, "openapi_extra": body}
+
+
 class Taking:
     """The doors' common part. service: its landing and overlay are written through."""
 
@@ -145,6 +164,10 @@ class Taking:
         told = "; ".join(f"{fault['where']}: {fault['detail']}" for fault in faults[:20])
         more = f"; and {len(faults) - 20} more" if len(faults) > 20 else ""
         raise BadRows(told + more, faults)
+
+    async def keep_one(self, kind: str, row: dict[str, Any], version: bool = False) -> Response:
+        """One sound row, kept and told."""
+        return self.told(Judged(), await self.keep(kind, [row]), version)
 
     async def keep(self, kind: str, rows: list[dict[str, Any]]) -> list[bool]:
         """On disk and in memory when it returns: which rows are new. Raises TooBusy, DiskFull."""

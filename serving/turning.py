@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from aisle.errors import NotThere
+from engine.places import Places
 from engine.recommender import Recommended
-from engine.rules import Places, had
+from engine.rules import had
 from engine.state import UserState, epoch
 from serving.asking import Ask
 from serving.cached import Lru, Pool

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 
+from engine.assortment import Assortment
 from engine.recommender import Ranked, Recommender
-from engine.rules import Assortment
 from engine.state import UserState
 from serving.cached import Lru, fingerprint
 from serving.live import Loaded
 
 RANKED_BYTES = 32 * 2**20  # of users' scores that are kept for the other lists of their page
 RANKED_SECONDS = 30.0
+NARROW = 0.5  # of a catalogue: what a list of 500 needs is among the best of all where more is left
 
 
 @dataclass(frozen=True)
@@ -97,14 +98,23 @@ class View:
             self._orders[country] = held
         return held
 
-    def ranked(self, state: UserState, now: datetime) -> Ranked:
-        """`Recommender.rank`, worked out once for the several lists of a page: their rules come after it."""
-        key = fingerprint(state), now
+    def ranked(self, state: UserState, now: datetime, allowed: np.ndarray | None = None) -> Ranked:
+        """`Recommender.rank`, worked out once for the several lists of a page: their rules come after it.
+
+        allowed: (n_items,) bool of what the rules let through. On a large catalogue whose sources are behind an index, rules that
+        leave less than NARROW of it have their candidates looked for among what they leave.
+        """
+        if allowed is not None and not self._narrow(allowed):
+            allowed = None
+        key = fingerprint(state), now, None if allowed is None else hash(np.packbits(allowed).tobytes())
         found = self._ranked.get(key)
         if found is None:
-            found = self.recommender.rank(state, now)
+            found = self.recommender.rank(state, now, allowed)
             self._ranked.put(key, found)
         return found
+
+    def _narrow(self, allowed: np.ndarray) -> bool:
+        return bool(self.recommender.indexed) and np.count_nonzero(allowed) < NARROW * len(allowed)
 
     def knows_country(self, country: str | None) -> bool:
         return country is not None and country in self.recommender.countries
@@ -126,6 +136,7 @@ class Views:
 
     def prepare(self, recommender: Recommender) -> View:
         """A view before its release is served, so that no question waits for its parts."""
+        recommender.warm()
         self._prepared = View.of(recommender)
         return self._prepared
 
@@ -154,3 +165,8 @@ class Views:
             made = View.of(recommender, pointer.version, pointer.digest, version, like=held, **more)
             self._held = {**dict(list(self._held.items())[-1:]), pointer.version: made}
             return made
+
+    def keep(self, versions: Collection[str]) -> None:
+        """Lets go of the views of all other releases."""
+        with self._lock:
+            self._held = {version: view for version, view in self._held.items() if version in versions}

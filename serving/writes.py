@@ -9,7 +9,7 @@ from aisle.settings import Settings
 from serving.received import Judged, event_row
 from serving.rows import models
 from serving.schemas import questions
-from serving.taking import ANSWERS, ONE, PROBLEMS, Taken, Taking, body_of, one_or_many
+from serving.taking import PROBLEMS, Taking, body_of, one_or_many, takes_many, takes_one
 
 
 def routes(settings: Settings, service: Any) -> APIRouter:
@@ -26,15 +26,10 @@ def routes(settings: Settings, service: Any) -> APIRouter:
         judged, _ = await taking.rows(request, accepted.event)
         return judged, await taking.keep("events", [event_row(row.columns()) for _, row in judged.rows])
 
-    events_body = body_of(*one_or_many(accepted.event, most))
-
     @router.post(
         "/events",
-        status_code=202,
         summary="Events in: one or a list",
-        response_model=Taken,
-        responses=ANSWERS,
-        openapi_extra=events_body,
+        **takes_many(accepted.event, most),
     )
     async def events(request: Request) -> Response:
         """On disk when it answers, and in the next recommendation. A repeated `event_id` counts once."""
@@ -56,11 +51,8 @@ def routes(settings: Settings, service: Any) -> APIRouter:
 
     @router.post(
         "/items/{item_id}/reviews",
-        status_code=202,
         summary="A rating, with words or without",
-        response_model=Taken,
-        responses=ONE,
-        openapi_extra=body_of(accepted.review.model_json_schema()),
+        **takes_one(accepted.review),
     )
     async def review(request: Request, item_id: ItemId) -> Response:
         """An event of type rating; its title and text are kept in the event's properties."""
@@ -68,16 +60,13 @@ def routes(settings: Settings, service: Any) -> APIRouter:
         words = {name: told.pop(name) for name in ("title", "text") if name in told}
         row = {**told, "event_type": "rating", "item_id": item_id}
         row |= {"properties": json.dumps(words, ensure_ascii=False)} if words else {}
-        return taking.told(Judged(), await taking.keep("events", [event_row(row)]))
+        return await taking.keep_one("events", event_row(row))
 
     @router.post(
         "/users",
-        status_code=202,
         tags=["people"],
         summary="Users in: one or a list",
-        response_model=Taken,
-        responses=ANSWERS,
-        openapi_extra=body_of(*one_or_many(accepted.user, most)),
+        **takes_many(accepted.user, most),
     )
     async def users(request: Request) -> Response:
         """Country, language, attributes, consent; a field that is left out keeps its value."""
@@ -87,15 +76,12 @@ def routes(settings: Settings, service: Any) -> APIRouter:
 
     @router.patch(
         "/users/{user_id}",
-        status_code=202,
         tags=["people"],
         summary="What changes of a user",
-        response_model=Taken,
-        responses=ONE,
-        openapi_extra=body_of(accepted.profile.model_json_schema()),
+        **takes_one(accepted.profile),
     )
     async def patch_user(request: Request, user_id: UserId) -> Response:
         row = {"user_id": user_id, **await taking.one(request, accepted.profile)}
-        return taking.told(Judged(), await taking.keep("users", [row]), version=True)
+        return await taking.keep_one("users", row, version=True)
 
     return router

@@ -13,6 +13,9 @@ asked again while `patience_seconds` last; events get an `event_id` first, so th
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import http.client
 import json
 import random
@@ -25,9 +28,24 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-__all__ = ["Aisle", "AisleUnreachable", "Answer", "Item", "Refused"]
+__all__ = ["Aisle", "AisleUnreachable", "Answer", "Hit", "Item", "Refused", "SearchAnswer", "user_token"]
 AGAIN = (429, 503)
 Row = Mapping[str, Any]
+
+
+def user_token(secret: str, user_id: str, hours: float = 12.0) -> str:
+    """What a page of yours sends as X-User-Token beside its public key, to ask for the user whom you have logged in.
+
+    secret: of `aisle keys user-secret`; it stays on your server. hours: until the page needs another one, at most 720.
+    """
+
+    def text(data: bytes) -> str:
+        return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+    if not 0 < hours <= 720 or not user_id.strip():
+        raise ValueError(f"a token is for a user and up to 720 hours, not for {user_id!r} and {hours:g}")
+    body = f"u1.{text(user_id.encode())}.{int(time.time() + hours * 3600)}"
+    return f"{body}.{text(hmac.new(bytes.fromhex(secret), body.encode(), hashlib.sha256).digest())}"
 
 
 class AisleUnreachable(Exception):
@@ -91,6 +109,58 @@ class Answer:
         return cls(raw["request_id"], raw["model_version"], raw["rung"], items, raw.get("next_page"), raw)
 
 
+@dataclass(frozen=True)
+class Hit:
+    """An item that a search found. score: text_share and preference_share. matched: [{"word", "as", "how", "in"}]."""
+
+    item_id: str
+    title: str
+    price: float | None
+    position: int
+    score: float
+    text_share: float
+    preference_share: float
+    matched: list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class SearchAnswer:
+    """What a text finds. total: items that were found; facets: counts over all of them. corrected: the text as it was understood,
+    where that is another one. suggestion, note: where nothing was found, what may have been meant, and why. raw: the whole answer.
+    """
+
+    request_id: str
+    model_version: str
+    rung: str
+    query: str
+    corrected: str | None
+    suggestion: str | None
+    note: str | None
+    total: int
+    facets: dict[str, Any]
+    items: list[Hit]
+    next_page: int | None = None
+    raw: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, raw: dict[str, Any]) -> SearchAnswer:
+        items = [
+            Hit(
+                each["item_id"],
+                each["title"],
+                each.get("price"),
+                each["position"],
+                each["score"],
+                each["text"]["share"] if each["text"] else 0.0,
+                each["preference"]["share"],
+                each["matched"],
+            )
+            for each in raw["items"]
+        ]
+        names = ("request_id", "model_version", "rung", "query", "corrected", "suggestion", "note", "total")
+        return cls(*(raw[name] for name in names), raw["facets"], items, raw.get("next_page"), raw)
+
+
 class Aisle:
     """url: of the API. key: of `aisle keys`; server keys belong in a backend, never in a page.
 
@@ -124,6 +194,16 @@ class Aisle:
 
     def trending(self, **asked: Any) -> Answer:
         return self._list("trending", **asked)
+
+    def search(
+        self, q: str = "", user_id: str | None = None, session_id: str | None = None, **asked: Any
+    ) -> SearchAnswer:
+        """Items that a text finds; without one, all that the filters let through, by preference.
+
+        Also category, country, placement, k, typing, rules, page and request_id.
+        """
+        body = {"q": q, "user_id": user_id, "session_id": session_id, **asked}
+        return SearchAnswer.of(self.request("POST", "/v1/search", _given(body)))
 
     def batch(self, users: Sequence[str], **asked: Any) -> dict[str, Answer]:
         """Lists of many users, by user."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy import sparse
+from scipy.sparse import _sparsetools
 
 from engine.interactions import Events
 from engine.sources.base import Arrays
@@ -90,8 +94,75 @@ def by_column(rows: sparse.csr_array) -> sparse.csr_array:
     return found
 
 
+class Taste:
+    """A history of one user, (1, n_items) float32, that becomes a sparse row only where somebody asks for one, and remembers
+    the rows of weights that it has looked up.
+
+    indices: (n,) int32, ascending. data: (n,) float32.
+    """
+
+    def __init__(self, indices: np.ndarray, data: np.ndarray, n_items: int):
+        self.indices, self.data, self.shape = indices, data, (1, n_items)
+        self.nnz = len(indices)
+        self.indptr = np.array([0, len(indices)], np.int32)
+        self._looked_up: dict[int, tuple[Rows, sparse.csr_array]] = {}
+
+    @cached_property
+    def matrix(self) -> sparse.csr_array:
+        return sparse.csr_array((self.data, self.indices, self.indptr), shape=self.shape)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.matrix, name)
+
+    def __matmul__(self, other: Any) -> Any:
+        return self.matrix @ other
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.matrix[key]
+
+    def rows_of(self, weights: sparse.csr_array) -> Rows:
+        """What the weights say of each item of the history."""
+        held = self._looked_up.get(id(weights))
+        if held is None:  # the weights are held as well: an id is used again
+            held = self._looked_up[id(weights)] = Rows.of(weights, self.indices), weights
+        return held[0]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a sparse matrix, one after the other: the row k lies in [start[k], start[k + 1]) of indices and data."""
+
+    indices: np.ndarray
+    data: np.ndarray
+    start: np.ndarray
+
+    @classmethod
+    def of(cls, matrix: sparse.csr_array, rows: np.ndarray) -> Rows:
+        rows = rows.astype(matrix.indptr.dtype, copy=False)
+        start = np.zeros(len(rows) + 1, matrix.indptr.dtype)
+        np.cumsum(matrix.indptr[rows + 1] - matrix.indptr[rows], out=start[1:])
+        indices, data = np.empty(start[-1], matrix.indices.dtype), np.empty(start[-1], matrix.data.dtype)
+        # Slicing a csr_array does the same, and checks three times as long as it works.
+        _sparsetools.csr_row_index(len(rows), rows, matrix.indptr, matrix.indices, matrix.data, indices, data)
+        return cls(indices, data, start)
+
+    def weighted(self, by: np.ndarray, n_columns: int) -> np.ndarray:
+        """(n_columns,) float32: the sum of the rows, each times its `by`."""
+        found = np.zeros(n_columns, np.float32)
+        by = by.astype(np.float32, copy=False)
+        _sparsetools.csc_matvec(n_columns, len(by), self.start, self.indices, self.data, by, found)
+        return found
+
+
 def strongest(weights: sparse.csr_array, tastes: sparse.csr_array, item: int) -> dict | None:
     """The item of a one-row history that adds most to `item`'s score."""
+    if isinstance(tastes, Taste):
+        rows = tastes.rows_of(weights)
+        place = np.flatnonzero(rows.indices == item)
+        mine = np.searchsorted(rows.start, place, side="right") - 1
+        return strongest_of(tastes.indices[mine], tastes.data[mine] * rows.data[place])
     mine = tastes.indices
     return strongest_of(mine, tastes.data * np.asarray(weights[mine, np.full(len(mine), item)]).ravel())
 
@@ -123,4 +194,6 @@ def unpack(arrays: Arrays) -> sparse.csr_array:
 
 def product(tastes: sparse.csr_array, weights: sparse.csr_array, events: Events) -> np.ndarray:
     """(users, items) float32, dense."""
+    if isinstance(tastes, Taste):  # the same sums in the same order, without a sparse result
+        return tastes.rows_of(weights).weighted(tastes.data, events.n_items)[None]
     return np.asarray((tastes @ weights).toarray(), dtype=np.float32).reshape(events.n_users, events.n_items)

@@ -84,7 +84,7 @@ class NextBought:
 
 
 def _had(events: Events) -> sparse.csr_array:
-    return sparse.csr_array(events.owned().astype(np.float32))
+    return events.owned()
 
 
 def _local(had: sparse.csr_array, first: sparse.csr_array, ridge: float, nearby: int) -> sparse.csr_array:

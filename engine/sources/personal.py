@@ -28,16 +28,18 @@ class Personal:
         return cls((buyers / max(buyers.max(initial=0.0), 1.0) * 1e-3).astype(np.float32))
 
     def scores(self, events: Events) -> np.ndarray:
-        kept = events.days().toarray()
-        kept[(events.matrix() < 0).toarray()] = 0.0
-        return kept + self.tie
+        days, net = events.days(), events.matrix()
+        found = np.tile(self.tie, (events.n_users, 1))
+        found[np.repeat(np.arange(events.n_users), np.diff(days.indptr)), days.indices] += days.data
+        back = np.flatnonzero(net.data < 0)
+        user, item = np.searchsorted(net.indptr, back, side="right") - 1, net.indices[back]
+        found[user, item] = self.tie[item]
+        return found
 
     def evidence(self, events: Events, item: int) -> dict | None:
+        """{'item', 'own': True}: what the user did with it is the events' to tell (engine.explain)."""
         mine = (events.item == item) & (events.weight > 0)
-        if not mine.any():
-            return None
-        times = len(np.unique(events.day[mine]))
-        return {"times": times, "days_ago": round(float(events.age[mine].min()), 1)}
+        return {"item": item, "own": True} if mine.any() else None
 
     def arrays(self) -> Arrays:
         return {"tie": self.tie}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -49,10 +50,16 @@ class Popularity:
         """(n_items,) shares; the overall ones for an unknown country."""
         return self.by_country[self.countries.index(country)] if country in self.countries else self.overall
 
+    @cached_property
+    def _table(self) -> np.ndarray:
+        return np.vstack([self.by_country, self.overall[None]])
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {country: row for row, country in enumerate(self.countries)}
+
     def scores(self, events: Events) -> np.ndarray:
-        table = np.vstack([self.by_country, self.overall[None]])
-        index = {country: row for row, country in enumerate(self.countries)}
-        return table[[index.get(country, len(self.countries)) for country in events.countries]]
+        return self._table[[self._index.get(country, len(self.countries)) for country in events.countries]]
 
     def evidence(self, events: Events, item: int) -> dict | None:
         if not self.overall[item]:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from aisle import api_keys, status
+from aisle import api_keys, status, user_tokens
 from aisle.cli import app
-from aisle.errors import NotThere, SettingsError
+from aisle.errors import NoProof, NotThere, SettingsError
 from aisle.settings import Settings
 
 
@@ -130,8 +130,24 @@ def test_the_command(aisle_home: Path) -> None:
     assert "https://shop.example" in listed
     assert run(app, ["keys", "revoke", "front"]).output.count("front (") == 2
     assert active() == []
-    for command in ("list", "create", "revoke", "rotate"):
+    for command in ("list", "create", "revoke", "rotate", "user-token", "user-secret"):
         assert "Example: aisle keys" in run(app, ["keys", command, "--help"]).output
+
+
+def test_the_command_for_pages(aisle_home: Path) -> None:
+    def told(*words: str) -> str:
+        return CliRunner().invoke(app, ["keys", *words]).output.strip()
+
+    token = told("user-token", "ann", "--hours", "1")
+    secret = told("user-secret")
+    assert user_tokens.user_of(bytes.fromhex(secret), token) == "ann"
+    assert json.loads(told("user-token", "bob", "--json"))["user_id"] == "bob"
+    other = json.loads(told("user-secret", "--new", "--json"))["secret"]
+    assert other != secret
+    with pytest.raises(NoProof):
+        user_tokens.user_of(bytes.fromhex(other), token)
+    for wrong in (("user-token", "ann", "--hours", "0"), ("user-token", " ")):
+        assert isinstance(CliRunner().invoke(app, ["keys", *wrong]).exception, SettingsError)
 
 
 def test_status_says_where_the_keys_are(settings: Settings) -> None:

@@ -94,7 +94,7 @@ def test_the_account_keeps_each_turn_and_a_quiet_demo_changes_nothing(aisle_home
 
 def test_a_file_that_is_not_there_ends_in_the_commands_own_line(aisle_home: Path) -> None:
     with pytest.raises(ServiceFailed) as fault:
-        demo.bring(aisle_home / "nothing.parquet", demo.WINDOWS[0])
+        demo.bring(aisle_home / "nothing.parquet", ("--until", demo.SPLIT))
     assert "nothing.parquet" in str(fault.value)
     assert "\n" not in str(fault.value)
 

@@ -6,33 +6,21 @@ Real invoices of half of the customers go round twice: to the first champion, th
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
-import urllib.request
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 
 import duckdb
 import pytest
+from deltalake import DeltaTable
 
-AISLE = Path(sys.executable).parent / "aisle"
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
+from tests.e2e.doors import aisle, get, home
+from tests.e2e.visitors import SESSION, customers
 
-
-def aisle(env: dict[str, str], *words: str) -> str:
-    done = subprocess.run([AISLE, *words], env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3000)]
 
 
-def get(env: dict[str, str], path: str) -> dict:
-    keys = (Path(env["AISLE_HOME"]) / "keys" / "first.env").read_text()
-    key = next(line.partition("=")[2] for line in keys.splitlines() if line.startswith("AISLE_SERVER_KEY="))
-    url = f"http://127.0.0.1:{env['AISLE_PORTS__API']}{path}"
-    with urllib.request.urlopen(
-        urllib.request.Request(url, headers={"X-API-Key": key}), timeout=30
-    ) as answer:
-        return json.load(answer)
+def table(env: dict[str, str], name: str) -> list[dict]:
+    return DeltaTable(str(home(env) / "lake" / name.replace(".", "/"))).to_pyarrow_table().to_pylist()
 
 
 def test_every_row_is_accounted_for(shop: dict[str, str]) -> None:
@@ -58,24 +46,24 @@ def test_a_champion_was_decided_and_released(shop: dict[str, str]) -> None:
 
 def test_the_demo_again_is_quick_and_changes_nothing(shop: dict[str, str]) -> None:
     before = json.loads(aisle(shop, "status", "--json"))["rows"], aisle(shop, "decisions", "--json")
-    aisle(shop, "demo", "--data", str(Path(shop["AISLE_HOME"]).parent / "slice.parquet"))
+    aisle(shop, *json.loads(shop["DEMO"]))
     assert (json.loads(aisle(shop, "status", "--json"))["rows"], aisle(shop, "decisions", "--json")) == before
 
 
 def test_drift_against_the_champions_own_reference_was_reported(shop: dict[str, str]) -> None:
-    home = Path(shop["AISLE_HOME"])
-    assert list((home / "reports" / "drift").glob("2011-12-10-*.html"))
-    from deltalake import DeltaTable
-
-    verdicts = DeltaTable(str(home / "lake" / "ops" / "drift")).to_pandas()
-    assert len(verdicts)
+    days = {
+        datetime.now(UTC).date() + timedelta(days=day) for day in (0, 1)
+    }  # as_of is the day after the last click
+    reports = home(shop) / "reports" / "drift"
+    assert [path for day in days for path in reports.glob(f"{day.isoformat()}-*.html")]
+    assert table(shop, "ops.drift")
 
 
 def test_the_api_answers_with_the_released_version(shop: dict[str, str]) -> None:
     ready = get(shop, "/readyz")
     customer = duckdb.sql(
-        f"SELECT customer_id FROM '{Path(shop['AISLE_HOME']).parent / 'slice.parquet'}'"
-        " WHERE customer_id IS NOT NULL AND invoice_ts < '2011-11-01' GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1"
+        f"SELECT customer_id FROM '{home(shop).parent / 'slice.parquet'}' WHERE customer_id IS NOT NULL"
+        f" AND invoice_ts < '{shop['SPLIT']}' GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1"
     ).fetchall()[0][0]
     # On a busy machine a first answer may come without a history: it says so, and the next one has it.
     for _ in range(20):
@@ -90,6 +78,33 @@ def test_the_api_answers_with_the_released_version(shop: dict[str, str]) -> None
     unknown = get(shop, "/v1/recommendations?user_id=nobody-we-know&country=Germany&k=10")
     assert len(unknown["items"]) == 10
     assert unknown["rung"] != "personalised"
+
+
+def test_what_was_shown_is_joined_with_what_was_clicked(shop: dict[str, str]) -> None:
+    clicked = json.loads(shop["CLICKED"])
+    lists = {row["request_id"]: row for row in table(shop, "ops.recommendations")}
+    assert set(clicked) <= set(lists)
+    outcomes = [row for row in table(shop, "ops.outcomes") if row["request_id"] in clicked]
+    assert len(outcomes) == sum(len(lists[request]["item_ids"]) for request in clicked)
+    assert all(
+        row["seen_at"] and row["placement"] == "home" and row["matched_by"] == "request" for row in outcomes
+    )
+    assert {row["request_id"]: row["item_id"] for row in outcomes if row["clicked_at"]} == clicked
+    assert not any(row["mature"] for row in outcomes), "a week has not passed"
+
+
+def test_what_a_visitor_did_before_they_logged_in_is_theirs(shop: dict[str, str]) -> None:
+    customer = customers(home(shop).parent / "slice.parquet", 5)[-1]
+    assert {row["session_id"]: row["user_id"] for row in table(shop, "silver.session_users")} == {
+        SESSION: customer
+    }
+    viewed = [row["item_id"] for row in table(shop, "silver.interactions") if row["session_id"] == SESSION]
+    rows = [row for row in table(shop, "gold.user_history") if row["user_id"] == customer]
+    newest = max(rows, key=lambda row: row["as_of"])
+    assert set(newest["item_ids"][:2]) == set(viewed)
+    assert newest["event_types"][:2] == ["view", "view"]
+    exported = get(shop, f"/v1/users/{customer}/export")
+    assert [event["item_id"] for event in exported["events"] if event.get("session_id") == SESSION]
 
 
 def test_rollback_and_override_are_recorded(shop: dict[str, str]) -> None:

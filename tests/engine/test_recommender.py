@@ -9,6 +9,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from engine import explain
 from engine import recommender as module
 from engine.recipe import Recipe
 from engine.recommender import Recommender
@@ -46,8 +47,29 @@ def test_a_favourite_is_explained_by_the_users_own_purchases(fitted, states) -> 
     ]
     evidence = first.reason["evidence"]
     assert first.reason["source"] == "personal"
+    assert evidence["event_type"] == "purchase"
     assert evidence["times"] == len({t // 86_400 for t in bought})
     assert evidence["days_ago"] == pytest.approx((CUT.timestamp() - max(bought)) / 86_400, abs=0.06)
+
+
+def test_what_was_only_viewed_is_not_told_as_bought(states) -> None:
+    items, histories, _ = frames()
+    weights = {"purchase": 1.0, "cart": 0.5, "view": 0.1}
+    model = Recommender.fit(items, histories, CUT, Recipe(event_weights=weights))
+    bought = list(dict.fromkeys(states[0].item_ids))
+    others = [item for item in items["item_id"] if item not in bought][:2]
+    hour = int(CUT.timestamp()) - 3600
+    state = UserState("v", None, [others[0], others[0], others[1]], ["cart", "view", "view"], [hour] * 3)
+    told = {each.item_id: each.reason for each in model.recommend(state, len(items), CUT)}
+    own = {item: explain.deed(state, item, CUT.timestamp()) for item in others}
+    assert [own[item]["event_type"] for item in others] == ["cart", "view"]
+    assert [told[item]["evidence"] for item in others] == [own[item] for item in others]
+    named = [each["evidence"] for each in told.values() if "item_id" in each["evidence"]]
+    assert named
+    assert {(each["item_id"], each["event_type"]) for each in named} <= {
+        (others[0], "cart"),
+        (others[1], "view"),
+    }
 
 
 def test_something_new_is_explained_by_an_item_of_the_history(fitted, states) -> None:

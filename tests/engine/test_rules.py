@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from aisle.settings import Boost
+from engine.assortment import Assortment
 from engine.interactions import Catalogue
-from engine.rules import Already, Assortment, Caps, Chosen, Pin, Places, PriceRange, Rules, had, ordered
+from engine.places import Places, ordered
+from engine.rules import Already, Caps, Chosen, Pin, PriceRange, Rules, had
 from engine.state import UserState
 
 CATEGORIES, BRANDS = ("a", "b", "c"), ("x", "y")

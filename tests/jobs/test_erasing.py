@@ -80,6 +80,9 @@ def shop(settings: Settings) -> Settings:
     for name in ("silver.users", "silver.user_updates", "gold.user_stats"):
         moment = "as_of" if name.startswith("gold") else "updated_at"
         write(name, [{"user_id": user, moment: BEFORE, "country": "Spain"} for user in (ODD, "other")])
+    links = [("s1", ODD, BEFORE), ("s8", ODD, AFTER), ("s2", "other", BEFORE)]
+    names = ("session_id", "user_id", "linked_at")
+    write("silver.session_users", [dict(zip(names, row, strict=True)) for row in links])
     return settings
 
 
@@ -89,6 +92,7 @@ def test_rows_of_before_go_and_others_stay(shop: Settings) -> None:
     assert left("silver.interactions") == left("bronze.events") == {"e3", "e4", "e5", "e6", "e7"}
     for name in ("silver.users", "silver.user_updates", "gold.user_stats"):
         assert left(name, "user_id") == {"other"}
+    assert left("silver.session_users", "session_id") == {"s2", "s8"}
     assert removed["silver.interactions"] == removed["bronze.events"] == 3
     versions = {name: lake.version(name) for name in TABLES}
     assert not any(erase(shop).values())
@@ -155,7 +159,7 @@ def test_landed_rows_are_emptied_and_still_counted(shop: Settings) -> None:
 def test_maintain_does_it(shop: Settings) -> None:
     tombstone(ODD)
     done = maintain.run(shop, StepContext())
-    assert done["erased_rows"] == 9
+    assert done["erased_rows"] == 10
     assert left("silver.interactions") == {"e3", "e4", "e5", "e6", "e7"}
 
 

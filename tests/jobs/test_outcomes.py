@@ -38,7 +38,8 @@ def land(batch: str, *exposures: Exposure) -> None:
     folder.mkdir(parents=True)
     rows = [{"at": number, **each.row()} for number, each in enumerate(exposures, 1)]
     pq.write_table(pa.Table.from_pylist(rows), folder / "rows.parquet")
-    (folder / "manifest.json").write_text(json.dumps({"rows": len(rows)}))
+    newest = max(each.row()["served_at"] for each in exposures)
+    (folder / "manifest.json").write_text(json.dumps({"rows": len(rows), "landed_at": newest}))
 
 
 def happened(*events: tuple) -> None:

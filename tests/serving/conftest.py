@@ -112,7 +112,7 @@ def asking(url: str, key: str = "server") -> httpx.Client:
     until = time.monotonic() + 60
     while httpx.get(f"{url}/healthz").status_code != 200:
         assert time.monotonic() < until
-    return httpx.Client(base_url=url, headers=api_keys.headers(key))
+    return httpx.Client(base_url=url, headers=api_keys.headers(key), timeout=60)  # a busy machine is no fault
 
 
 def stage(version: str, seed: int = 7, point: bool = True, service: str = "retrieval_v1") -> Pointer:

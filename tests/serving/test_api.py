@@ -183,3 +183,29 @@ def refused(answer: httpx.Response, status: int) -> dict:
     assert problem["type"]
     assert problem["detail"]
     return problem
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/v1/events", {"event_type": "view", "user_id": "odd", "item_id": "i001"}),
+        ("POST", "/v1/recommendations", {"k": 1}),
+        ("POST", "/v1/recommendations/batch", {"users": ["u001"]}),
+        ("POST", "/v1/explain", {"question": {}}),
+        ("POST", "/v1/graphql", {"query": "{ popular(k: 1) { rung } }"}),
+        ("PUT", "/v1/rules", {}),
+        ("GET", "/v1/rules", None),
+        ("GET", "/v1/rules/history", None),
+        ("PUT", "/v1/items/i001/stock", {"stock": 3}),
+        ("DELETE", "/v1/users/odd", None),
+        ("GET", "/v1/users/odd/export", None),
+    ],
+)
+def test_a_parameter_that_a_path_does_not_take_is_told(
+    api: httpx.Client, method: str, path: str, body
+) -> None:
+    problem = refused(api.request(method, path, params={"force": "1"}, json=body), 422)
+    assert {"where": "query.force", "detail": "Extra inputs are not permitted", "value": "1"} in problem[
+        "errors"
+    ]
+    assert api.get("/v1/users/odd/export").json()["events"] == []

@@ -55,6 +55,32 @@ def test_a_share_of_the_shoppers_gets_the_second_release(
         assert set(versions(client).values()) == {("1", "")}
 
 
+def test_new_items_are_recommended_beside_a_second_release_too(
+    aisle_home, monkeypatch: pytest.MonkeyPatch, stage_release
+) -> None:
+    with api_over(Slow(), monkeypatch) as (client, app):
+        second = stage_release("2", seed=8, point=False)
+        release.put_beside(Beside(replace(second, at="2011-11-02T00:00:00+00:00"), 0.3))
+        until(lambda: app.state.service.live.second)
+        like = client.get("/v1/items/i001").json()
+        new = {"title": "NEW LAMP", "categories": ["only-this"], "price": like["price"]}
+        assert client.put("/v1/items/new-lamp", json=new).status_code == 202
+
+        def shown(user: str) -> list[str]:
+            answer = client.get("/v1/recommendations", params={"user_id": user, "category": "only-this"})
+            return [each["item_id"] for each in answer.json().get("items", [])]
+
+        for user in ("u000", *USERS[:8]):
+            until(lambda user=user: shown(user) == ["new-lamp"])
+        grown = app.state.service.overlay.version
+        for user in USERS:
+            assert shown(user) == ["new-lamp"]
+            assert client.get("/v1/items/new-lamp").status_code == 200
+        assert app.state.service.overlay.version == grown, (
+            "it was placed once a release, not at every question"
+        )
+
+
 def test_a_second_release_that_does_not_load_answers_nobody(aisle_home, monkeypatch, stage_release) -> None:
     with api_over(Slow(), monkeypatch) as (client, app):
         second = stage_release("2", seed=8, point=False)

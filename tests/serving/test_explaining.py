@@ -80,3 +80,18 @@ def test_what_cannot_be_explained(api: httpx.Client) -> None:
         "body.kind",
         "body.why",
     }
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"question": {}, "kind": "similar"}, "needs item_id or basket"),
+        ({"question": {}, "kind": "together"}, "needs item_id or basket"),
+        ({"question": {"basket": ["i001"]}, "kind": "similar"}, "not by a basket"),
+        ({"question": {"page": 2, "request_id": "x"}}, "the first page is explained"),
+    ],
+)
+def test_a_question_that_has_no_answer_is_told_so(api, asked: dict, said: str) -> None:
+    answer = api.post("/v1/explain", json=asked)
+    assert answer.status_code == 422
+    assert said in answer.json()["detail"]

@@ -151,3 +151,18 @@ def test_the_schema_is_told(api: httpx.Client) -> None:
     assert "type Query" in text
     assert "recommendations(" in text
     refused(httpx.post(f"{api.base_url}{PATH}", json={"query": "{ popular { rung } }"}), 401)
+
+
+def test_what_cannot_be_answered_costs_the_page_nothing_else(api: httpx.Client) -> None:
+    query = """{
+      good: popular(k: 2) { items { itemId } }
+      unknown: item(itemId: "nope") { title }
+      wrong: recommendations(k: 0) { rung }
+      also: item(itemId: "i001") { title similar(k: 0) { rung } }
+    }"""
+    found = ask(api, query)
+    assert len(found["data"]["good"]["items"]) == 2
+    assert (found["data"]["unknown"], found["data"]["wrong"]) == (None, None)
+    assert found["data"]["also"] == {"title": "TITLE <b>1</b> & CO", "similar": None}
+    told = {tuple(each["path"]): each["extensions"]["problem"]["status"] for each in found["errors"]}
+    assert told == {("unknown",): 404, ("wrong",): 422, ("also", "similar"): 422}

@@ -32,6 +32,9 @@ QUICK = {
     "max_connections": 60,
 }
 EVENTS = "/v1/events"
+PATIENCE = (
+    60  # seconds until a client of ours holds that the API never gives up; many times every limit above
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def raw(url: str) -> socket.socket:
     parts = httpx.URL(url)
-    return socket.create_connection((parts.host, parts.port), timeout=10)
+    return socket.create_connection((parts.host, parts.port), timeout=PATIENCE)
 
 
 def head(*lines: str, path: str = EVENTS) -> bytes:
@@ -66,6 +69,7 @@ def head(*lines: str, path: str = EVENTS) -> bytes:
 
 
 def until_closed(client: socket.socket) -> bytes:
+    """What comes until the API closes the connection. Raises TimeoutError where it never does."""
     found = b""
     try:
         while part := client.recv(65_536):
@@ -105,21 +109,17 @@ def test_a_body_in_whose_strings_are_brackets_is_not_deep(url: str) -> None:
 
 
 def test_a_slow_body_is_given_up(url: str) -> None:
-    started = time.monotonic()
     with closing(raw(url)) as client:
         client.sendall(head("Content-Length: 1000"))
         client.sendall(b"[")
         found = until_closed(client)
     assert b" 408 " in found.split(b"\r\n")[0]
-    assert time.monotonic() - started < 5
 
 
 def test_slow_and_endless_headers_are_given_up(url: str) -> None:
     with closing(raw(url)) as client:
-        started = time.monotonic()
         client.sendall(b"GET / HT")
         assert until_closed(client) == b""
-        assert time.monotonic() - started < 5
     with closing(raw(url)) as client:
         client.sendall(b"GET / HTTP/1.1\r\n")
         sent = 0
@@ -152,9 +152,7 @@ def test_a_second_slow_request_on_a_connection_is_given_up_too(url: str) -> None
         client.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
         assert b" 200 " in client.recv(65_536)
         client.sendall(b"GET /healthz HTTP/1.1\r\nHo")
-        started = time.monotonic()
         until_closed(client)
-        assert time.monotonic() - started < 5
 
 
 def test_one_connection_too_many_is_told_to_come_back(url: str) -> None:
@@ -168,27 +166,38 @@ def test_one_connection_too_many_is_told_to_come_back(url: str) -> None:
     finally:
         for each in held:
             each.close()
-    wait_for(lambda: httpx.get(f"{url}/healthz").status_code == 200, 5)
+    wait_for(lambda: httpx.get(f"{url}/healthz").status_code == 200)
+
+
+def typical_seconds(url: str) -> float:
+    """The median of twenty answers, one after the other."""
+    times = []
+    with asking(url) as client:
+        for _ in range(20):
+            started = time.monotonic()
+            assert client.get(PLAIN, timeout=PATIENCE).status_code == 200
+            times.append(time.monotonic() - started)
+    return sorted(times)[10]
 
 
 def test_slow_senders_cost_bounded_memory_and_hold_nobody_up(url: str) -> None:
+    alone = typical_seconds(url)
     before = psutil.Process().memory_info().rss
     held = [raw(url) for _ in range(40)]
     try:
         for each in held:
             each.sendall(head("Content-Length: 190000") + b"[" + b" " * 150_000)
-        times = []
-        with asking(url) as client:
-            for _ in range(20):
-                started = time.monotonic()
-                assert client.get(PLAIN).status_code == 200
-                times.append(time.monotonic() - started)
-        assert sorted(times)[10] < 0.25
+        assert typical_seconds(url) < max(10 * alone, QUICK["body_seconds"] / 10)
         assert psutil.Process().memory_info().rss - before < 60_000_000
         assert all(b" 408 " in until_closed(each)[:20] for each in held)
     finally:
         for each in held:
             each.close()
+
+
+def idle(url: str) -> bool:
+    figures = httpx.get(f"{url}/metrics").text
+    return "aisle_requests_at_work 0.0" in figures and "aisle_requests_waiting 0.0" in figures
 
 
 def test_broken_clients_leave_no_place_taken(url: str) -> None:
@@ -199,12 +208,15 @@ def test_broken_clients_leave_no_place_taken(url: str) -> None:
     for _ in range(30):
         with closing(raw(url)) as client:
             client.sendall(head("Content-Length: 0", path=PLAIN).replace(b"POST", b"GET"))
-    time.sleep(1.2)
-    figures = httpx.get(f"{url}/metrics").text
-    assert "aisle_requests_at_work 0.0" in figures
-    assert "aisle_requests_waiting 0.0" in figures
+    wait_for(lambda: idle(url))
     with asking(url) as client:
         assert client.get(PLAIN).status_code == 200
+
+
+def callers() -> set[int]:
+    """Ports whose connections the API, which runs in this process, holds."""
+    held = psutil.Process().net_connections("tcp4")
+    return {each.raddr.port for each in held if each.raddr and each.status == psutil.CONN_ESTABLISHED}
 
 
 def test_who_does_not_take_an_answer_is_given_up(url: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -213,13 +225,14 @@ def test_who_does_not_take_an_answer_is_given_up(url: str, caplog: pytest.LogCap
     parts = httpx.URL(url)
     with closing(socket.socket()) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.settimeout(20)
+        client.settimeout(PATIENCE)
         client.connect((parts.host, parts.port))
         client.sendall((head(f"Content-Length: {len(body)}", path="/v1/recommendations/batch") + body) * 16)
-        time.sleep(6)
+        mine = client.getsockname()[1]
+        wait_for(lambda: mine not in callers())
         with asking(url) as other:
             assert other.get(PLAIN).status_code == 200
-        assert "aisle_requests_at_work 0.0" in httpx.get(f"{url}/metrics").text
+        wait_for(lambda: idle(url))
         sent = len(until_closed(client))
     with asking(url) as other:
         whole = other.post(
@@ -236,15 +249,15 @@ def test_who_does_not_take_an_answer_is_given_up(url: str, caplog: pytest.LogCap
 def test_who_asks_too_often_is_told_when_to_come_back(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {"KEY_RATE": "4", "ADDRESS_RATE": "2", "BURST_SECONDS": "1"}.items():
+    for name, value in {"KEY_RATE": "0.2", "ADDRESS_RATE": "0.1", "BURST_SECONDS": "20"}.items():
         monkeypatch.setenv(f"AISLE_SERVING__LIMITS__{name}", value)
     settings_module.load.cache_clear()
     stage("1")
     with running(settings_module.load(), Kept()) as url:
         wait_for(lambda: httpx.get(f"{url}/readyz").status_code == 200)
         with asking(url) as client:
-            found = [client.get(PLAIN) for _ in range(8)]
-            assert [each.status_code for each in found[:4]] == [200] * 4
+            found = [client.get(PLAIN) for _ in range(5)]
+            assert [each.status_code for each in found] == [200] * 4 + [429]
             problem = refused(found[-1], 429)
             assert problem["type"] == "urn:aisle:problem:too-many"
             assert int(found[-1].headers["retry-after"]) >= 1

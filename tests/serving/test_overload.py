@@ -31,20 +31,24 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     settings_module.load.cache_clear()
 
 
+LOST = -1  # not asked at all, because the generator itself had too many under way
+
+
 def requests() -> Iterator[bytes]:
     key = api_keys.plain_keys()["server"]
     return gets(lambda number: f"/v1/recommendations?user_id=u{number % 60:03d}", key)
 
 
-@pytest.mark.parametrize("how", ["sixty callers", "a thousand a second"])
+@pytest.mark.parametrize("how", ["sixty callers", "four times what one caller gets"])
 def test_overload_gives_answers_and_a_time_to_come_back(port: int, how: str) -> None:
+    before = asyncio.run(closed(port, requests(), 1, 2))
     if how == "sixty callers":
         heard = asyncio.run(closed(port, requests(), 60, 4))
     else:
-        heard = asyncio.run(opened(port, requests(), 1000, 3))
-    assert set(heard.statuses) <= {200, 429, 503}
+        heard = asyncio.run(opened(port, requests(), 4 * before.goodput, 3))
+    assert set(heard.statuses) <= {200, 429, 503, LOST}
     assert heard.statuses[503] > 0
-    assert heard.statuses[200] > 20
+    assert heard.goodput > before.goodput / 10
     assert heard.without_retry_after == 0
     calm = asyncio.run(closed(port, requests(), 1, 2))
     assert set(calm.statuses) == {200}

@@ -103,6 +103,28 @@ def test_an_export_has_what_the_lake_has(served: httpx.Client) -> None:
     assert served.get("/v1/users/u002/export").json()["events"]
 
 
+def test_an_export_has_what_was_done_before_the_login(served: httpx.Client) -> None:
+    moment = datetime(2026, 11, 20, 8, tzinfo=UTC)
+    event = {"event_type": "view", "event_time": moment, "event_month": "2026-11", "ingested_at": moment}
+    stored = [
+        {**event, "event_id": f"{session}-{user}", "session_id": session, "user_id": user, "item_id": "i009"}
+        for session, user in (("old", None), ("old", "u001"), ("elsewhere", None))
+    ]
+    links = [{"session_id": "old", "user_id": "u001", "linked_at": moment}]
+    for name, rows in (("silver.interactions", stored), ("silver.session_users", links)):
+        write_deltalake(lake.table_path(name), pa.Table.from_pylist(rows, schema=lake.arrow_schema(name)))
+    for session, users in (("new", [None, "u001"]), ("shared", [None, "u001", "u002"])):
+        for user in users:
+            who = {"session_id": session, **({"user_id": user} if user else {})}
+            served.post("/v1/events", json={"event_type": "view", "item_id": "i008", **who})
+    found = served.get("/v1/users/u001/export").json()
+    assert found["sessions"] == ["new", "old"]
+    told = sorted((event["session_id"], event.get("user_id") or "") for event in found["events"])
+    assert told == [("new", ""), ("new", "u001"), ("old", ""), ("old", "u001"), ("shared", "u001")]
+    served.delete("/v1/users/u001")
+    assert served.get("/v1/users/u001/export").json()["events"] == []
+
+
 def test_an_export_reads_what_has_landed(settings: Settings, stage_release: Release) -> None:
     stage_release("1")
     with running(settings, Kept()) as url, asking(url) as client:

@@ -186,6 +186,29 @@ def test_who_is_erased_has_no_history_and_may_begin_anew(settings: Settings) -> 
     assert parts(found.merged(store, "u", None))[0] == ["i3"]
 
 
+def test_who_asks_with_a_session_alone_hears_of_that_session_alone(settings: Settings) -> None:
+    """A session id is no proof of who somebody is, and anybody may send an event that names theirs and another's user."""
+    rows = [
+        row(1, 1, user_id="u"),
+        row(2, 2, item="i2", user_id="u", session_id="home"),
+        row(3, 3, item="i3", user_id="u", session_id="put upon"),
+    ]
+    found = taken(settings, rows, profile=lambda _: Profile("Spain"))
+    alone = found.merged(UserState(""), None, "put upon")
+    assert (parts(alone)[0], alone.country) == (["i3"], None)
+    assert parts(found.merged(UserState("u"), "u", None))[0] == ["i3", "i2", "i1"]
+
+
+def test_an_erasure_takes_what_was_done_in_more_sessions_than_are_joined(settings: Settings) -> None:
+    rows = [row(number, number, user_id="u", session_id=f"s{number}") for number in range(60)]
+    found = taken(settings, rows)
+    found.take(
+        "erasures", [{"user_id": "u", "sessions": found.sessions_of("u"), "at": int(START + 90) * 1_000_000}]
+    )
+    assert not any(len(found.merged(UserState(""), None, f"s{number}").item_ids) for number in range(60))
+    assert found._events == 0
+
+
 def test_who_does_not_consent_gets_what_strangers_get(settings: Settings) -> None:
     found = taken(settings, [row(1, user_id="u")], profile=lambda _: Profile("Spain", False))
     store = UserState("u", "France", ["i9"], ["purchase"], [1], [1.0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -35,7 +36,7 @@ def test_a_burst_waits_and_nobody_is_turned_away(settings: Settings) -> None:
 
     async def run() -> None:
         shed: list[str] = []
-        places = gate(settings, shed, places=1, max_queue_seconds=5)
+        places = gate(settings, shed, places=1, max_queue_seconds=60)
 
         async def ask() -> None:
             place = await places.enter()
@@ -57,12 +58,11 @@ def test_a_queue_that_stands_is_overload_until_a_while_after(
 
     async def run() -> None:
         shed: list[str] = []
-        places = gate(settings, shed, places=1, max_queue_seconds=5)
-        end = time.monotonic() + 0.8
+        places = gate(settings, shed, places=1, max_queue_seconds=60)
         turns: list[int] = []
 
         async def ask() -> None:
-            while time.monotonic() < end:
+            while places.turns < 300:
                 came = places.turns
                 try:
                     place = await places.enter()
@@ -112,7 +112,7 @@ def test_who_would_wait_too_long_is_told_so(settings: Settings) -> None:
         held = [await places.enter() for _ in range(2)]
         started = time.monotonic()
         found = await asyncio.gather(*(places.enter() for _ in range(10)), return_exceptions=True)
-        assert 0.15 < time.monotonic() - started < 1
+        assert time.monotonic() - started > 0.15
         assert all(isinstance(each, Overloaded) for each in found)
         assert all(1 <= each.retry_after <= 3 for each in found)
         assert sorted(shed) == ["full"] * 2 + ["waited"] * 8
@@ -171,7 +171,7 @@ def test_who_waits_for_the_store_gives_the_place_to_others(settings: Settings) -
 
         def slow_read() -> None:
             with parked():
-                let_go.wait(5)
+                let_go.wait(60)
 
         async def slow() -> None:
             place = await places.enter()
@@ -182,7 +182,8 @@ def test_who_waits_for_the_store_gives_the_place_to_others(settings: Settings) -
             answered.set()
 
         task = asyncio.create_task(slow())
-        await asyncio.sleep(0.05)
+        while places.turns < 1:  # until the place was given back
+            await asyncio.sleep(0.005)
         assert places.at_work == 0
         (await places.enter()).leave()
         let_go.set()
@@ -209,7 +210,7 @@ def test_a_parked_request_that_is_given_up_counts_once(settings: Settings) -> No
 
 def test_a_long_request_lets_others_go_first(settings: Settings) -> None:
     async def run() -> None:
-        places = gate(settings, places=1, max_queue_seconds=5)
+        places = gate(settings, places=1, max_queue_seconds=60)
         order: list[str] = []
 
         async def batch() -> None:
@@ -217,7 +218,8 @@ def test_a_long_request_lets_others_go_first(settings: Settings) -> None:
             for part in range(3):
                 await let_others_go()
                 order.append(f"part {part}")
-                await asyncio.sleep(0.02)
+                while part == 0 and places.waiting < 2:
+                    await asyncio.sleep(0.001)
             place.leave()
 
         async def single(name: str) -> None:
@@ -227,7 +229,8 @@ def test_a_long_request_lets_others_go_first(settings: Settings) -> None:
             place.leave()
 
         long = asyncio.create_task(batch())
-        await asyncio.sleep(0.005)
+        while not order:
+            await asyncio.sleep(0.001)
         await asyncio.gather(single("a"), single("b"))
         await long
         assert order == ["part 0", "a", "b", "part 1", "part 2"]
@@ -242,19 +245,23 @@ def test_a_long_request_is_not_kept_for_ever(settings: Settings) -> None:
         place = await places.enter()
 
         async def busy() -> None:
-            for _ in range(10):
-                other = await places.enter()
-                await asyncio.sleep(0.03)
-                other.leave()
+            """Somebody always waits."""
+            while True:
+                with suppress(Overloaded):
+                    other = await places.enter()
+                    try:
+                        await asyncio.sleep(0.03)
+                    finally:
+                        other.leave()
 
-        rest = asyncio.create_task(asyncio.wait_for(busy(), 2))
-        await asyncio.sleep(0.01)
-        started = time.monotonic()
-        await let_others_go()
-        assert time.monotonic() - started < 0.2
+        rest = [asyncio.create_task(busy()) for _ in range(2)]
+        while places.waiting < 2:
+            await asyncio.sleep(0.001)
+        await asyncio.wait_for(let_others_go(), 60)
         place.leave()
-        rest.cancel()
-        await asyncio.gather(rest, return_exceptions=True)
+        for each in rest:
+            each.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
         assert (places.at_work, places.waiting) == (0, 0)
 
     asyncio.run(run())

@@ -1,0 +1,30 @@
+"""Reasons in words name what happened, and no more."""
+
+from __future__ import annotations
+
+import pytest
+
+from serving import reasons
+
+
+@pytest.mark.parametrize(
+    ("evidence", "said"),
+    [
+        ({"event_type": "purchase", "times": 5, "days_ago": 2.3}, "You bought it 5 times, last 2 days ago"),
+        ({"event_type": "purchase", "times": 1, "days_ago": 0.3}, "You bought it today"),
+        ({"event_type": "view", "times": 1, "days_ago": 0.0}, "You looked at it today"),
+        ({"event_type": "view", "times": 2, "days_ago": 1.2}, "You looked at it 2 times, last 1 day ago"),
+        ({"event_type": "cart", "times": 1, "days_ago": 1.0}, "You put it into your cart 1 day ago"),
+        ({"event_type": "like", "times": 1, "days_ago": None}, "You liked it"),
+        ({"item_id": "a", "title": "A", "alike": True, "event_type": "view"}, "Like A, which you looked at"),
+        (
+            {"item_id": "a", "title": None, "alike": True, "event_type": "purchase"},
+            "Like a, which you bought",
+        ),
+        ({"item_id": "a", "title": "A", "alike": True}, "Like A"),
+        ({"taste": True, "event_type": "cart"}, "Like what you put into your cart before"),
+        ({"event_type": "wished", "times": 1, "days_ago": 3.0}, "You came across it 3 days ago"),
+    ],
+)
+def test_a_reason_says_what_was_done(evidence: dict, said: str) -> None:
+    assert reasons.words(evidence) == said
