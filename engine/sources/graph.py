@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -81,8 +82,12 @@ class Graph:
         found += np.float32(self.share) * normalise(self._low_pass(tastes))
         return found
 
+    @cached_property
+    def _weighed(self) -> np.ndarray:
+        return self.before[:, None] * self.vectors
+
     def _low_pass(self, tastes: sparse.csr_array) -> np.ndarray:
-        return (tastes @ (self.before[:, None] * self.vectors)) @ (self.after[:, None] * self.vectors).T
+        return ((tastes @ self._weighed) @ self.vectors.T) * self.after
 
     def evidence(self, events: Events, item: int) -> dict | None:
         """The item of the history that adds most, to both filters together."""
