@@ -156,7 +156,8 @@ def online_store(settings: Settings) -> dict[str, Any]:
     url = urlsplit(settings.features.online)
     parts = [f"{url.hostname}:{url.port or 6379}", f"db={url.path.strip('/') or 0}"]
     parts += [f"ssl={json.dumps(url.scheme == 'rediss')}", f"socket_timeout={ONLINE_SECONDS}"]
-    parts += [f"{name}={json.dumps(unquote(text))}" for name, text in _login(url) if text]
+    login = ((name, json.dumps(unquote(text))) for name, text in _login(url) if text)
+    parts += [f"{name}={text.replace(',', '\\u002c')}" for name, text in login]  # Feast parts them at commas
     return {"type": "redis", "connection_string": ",".join(parts)}
 
 

@@ -95,8 +95,9 @@ class Moments:
     @classmethod
     def of(cls, vectors: np.ndarray) -> Moments:
         mean = vectors.mean(axis=0, dtype=np.float64)
-        gram = (vectors.T @ vectors).astype(np.float64) / max(len(vectors), 1)
-        return cls(mean, gram - np.outer(mean, mean))
+        # Of vectors close together a difference of squares would leave rounding alone.
+        apart = vectors - mean.astype(np.float32)
+        return cls(mean, (apart.T @ apart).astype(np.float64) / max(len(vectors), 1))
 
     def of_query(self, query: np.ndarray) -> tuple[float, float]:
         """mean and standard deviation of (n_items,) products."""

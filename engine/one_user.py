@@ -100,8 +100,8 @@ class Behind:
 class Sheet(Mapping[str, np.ndarray]):
     """Standard scores by source, (1, n_items) each. rows: (sources, n_items) float32.
 
-    behind: sources whose items are behind an index. Their rows hold the exact scores of what was found by any source, and the
-    mean, 0, of all others.
+    behind: sources whose items are behind an index. Their rows hold the exact scores of what was found by any source, and for all
+    others the mean, 0, or the least that was found where that is below it.
     """
 
     names: tuple[str, ...]
@@ -145,7 +145,6 @@ def sheet_of(model: Recommender, events: OneUser, allowed: np.ndarray | None = N
     for row, (name, source) in enumerate(model.sources.items()):
         if name in model.indexed:
             behind.append(Behind(row, model.indexed[name], query_of(source, events)))
-            rows[row] = 0.0
             continue
         scores = np.asarray(source.scores(events), np.float32)
         if cold is not None and len(cold.items) and name not in SPEAK_FOR_THEMSELVES:
@@ -157,7 +156,9 @@ def sheet_of(model: Recommender, events: OneUser, allowed: np.ndarray | None = N
         if not np.isfinite(each.query).all():
             return None
         items, products = each.items.index.search(each.query, DEPTH + len(owned), allowed)
-        rows[each.row, items] = each.items.standard(each.query, products)
+        found = each.items.standard(each.query, products)
+        rows[each.row] = found.min(initial=0.0)  # who was not found is no better than who was
+        rows[each.row, items] = found
     return sheet
 
 

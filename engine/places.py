@@ -29,7 +29,10 @@ class Places:
     @classmethod
     def of(cls, assortment: Assortment, rules: Sequence[Rules], allowed: np.ndarray) -> Places:
         """Later documents speak last about a place and an item; the smallest cap holds. Pins of what is not allowed are none."""
-        wanted = {pin.item_id: pin.position - 1 for each in rules for pin in each.pins}
+        wanted: dict[str, int] = {}
+        for pin in (pin for each in rules for pin in each.pins):
+            wanted.pop(pin.item_id, None)  # who is pinned anew speaks last about the new place as well
+            wanted[pin.item_id] = pin.position - 1
         index = assortment.catalogue.index
         pins = {
             place: index[item] for item, place in wanted.items() if item in index and allowed[index[item]]

@@ -35,7 +35,7 @@ for _bit in reversed(range(MOST_LEAVES)):
 class Trees:
     """thresholds: by feature, ascending float64. masks: by feature, (thresholds + 2, trees) uint16 of the leaves that are still
     possible after so many thresholds lie below the value; the last row for NaN. values: (leaves of all trees,) float64, each
-    tree's from the left. number: (leaves of all trees,) LightGBM's own number of each in its tree. start: (trees,) first leaf
+    tree's from the left. number: (leaves of all trees,) uint8, LightGBM's own number of each in its tree. start: (trees,) first leaf
     of each. May be read from many threads.
     """
 
@@ -65,7 +65,7 @@ class Trees:
             return None
         thresholds, masks = zip(*(_tables(each, len(trees)) for each in nodes), strict=True)
         values = np.array([leaf["leaf_value"] for leaf in leaves])
-        numbers = np.array([leaf.get("leaf_index", 0) for leaf in leaves])
+        numbers = np.array([leaf.get("leaf_index", 0) for leaf in leaves], np.uint8)
         return cls(thresholds, masks, values, numbers, np.array(start))
 
     def possible(self, feature: int, values: np.ndarray) -> np.ndarray:

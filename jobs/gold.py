@@ -47,7 +47,7 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     first = first_event()
     if as_of <= first:
         raise NotThere(f"no event before as_of {as_of:%Y-%m-%d}: the first one is of {first:%Y-%m-%d %H:%M}")
-    silver = versions(settings, before)
+    silver = versions(settings, before, anew=bool(context.params.get("rebuild")))
     wanted = grid.points(first, as_of, settings.features.daily_days, grid.cuts(settings))
     emit = as_of >= newest
     todo = plan(settings, wanted, before, silver, _rebuild_from(context, as_of))
@@ -69,13 +69,16 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     }
 
 
-def versions(settings: Settings, before: features.Built | None) -> dict[str, int]:
-    """The versions of silver to build from. Where events came since the build before, whose sessions were is told first."""
+def versions(settings: Settings, before: features.Built | None, anew: bool = False) -> dict[str, int]:
+    """The versions of silver to build from. Where events came since the build before, whose sessions were is told first.
+
+    anew: in any case, as for a rebuild under another `features.stitch_days`.
+    """
     from aisle.spark import session
 
     found = {name: lake.version(name) for name in WATCHED}
     events = "silver.interactions"
-    if before is None or before.silver.get(events) != found[events]:
+    if anew or before is None or before.silver.get(events) != found[events]:
         stitching.bring_up_to_date(session(settings), found[events], settings.features.stitch_days)
     return {**found, stitching.LINKS: lake.version(stitching.LINKS)}
 

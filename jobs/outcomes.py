@@ -24,6 +24,7 @@ from aisle.tables import TABLES
 from jobs import merging
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
 SHOWN, OUTCOMES = "ops.recommendations", "ops.outcomes"
@@ -82,22 +83,51 @@ def waiting() -> list[str]:
 
 
 def oldest_open(as_of: datetime) -> datetime | None:
-    """When the oldest list before `as_of` was served whose outcomes are not mature; None where there is none."""
+    """When the oldest list before `as_of` was served whose outcomes are not mature; None where there is none.
+
+    A list of which every item has a mature outcome, or that has no item, is none of them: an empty page, or one told already.
+    """
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     if not lake.exists(SHOWN):
         return None
     served = lake.read(SHOWN, columns=["served_at"], filters=[("served_at", "<", as_of)])["served_at"]
-    if not len(served):
-        return None
-    if not lake.exists(OUTCOMES):
-        return pc.min(served).as_py()
-    mature = lake.read(OUTCOMES, columns=["served_at"], filters=[("mature", "=", True)])["served_at"]
-    if not len(mature):
-        return pc.min(served).as_py()
     # A list that came in late, such as from a segment of a process that was killed, is older than mature ones.
-    known = pc.is_in(served, pc.unique(mature))
-    return pc.min(served.filter(pc.invert(known))).as_py()
+    left = served.filter(pc.invert(pc.is_in(served, pc.unique(_mature(["served_at"])["served_at"]))))
+    ripe = pa.scalar(as_of - timedelta(days=WINDOW_DAYS), served.type)
+    oldest = _oldest_untold(pc.unique(left.filter(pc.less_equal(left, ripe))).to_pylist())
+    return oldest or pc.min(left.filter(pc.greater(left, ripe))).as_py()
+
+
+def _mature(columns: list[str], *filters: tuple[str, str, object]) -> pa.Table:
+    if not lake.exists(OUTCOMES):
+        return lake.arrow_schema(OUTCOMES).empty_table().select(columns)
+    return lake.read(OUTCOMES, columns=columns, filters=[("mature", "=", True), *filters])
+
+
+def _oldest_untold(moments: list[datetime]) -> datetime | None:
+    """The oldest of these moments at which a list was served that has an item without a mature outcome."""
+    import pyarrow.compute as pc
+
+    if not moments:
+        return None
+    columns = ("request_id", "served_at", "item_ids")
+    lists = lake.read(SHOWN, columns=columns, filters=[("served_at", "in", moments)]).combine_chunks()
+    if not len(lists):
+        return None
+    items = lists["item_ids"].chunk(0)
+    pairs = lists.select(["request_id", "served_at"]).take(pc.list_parent_indices(items))
+    pairs = pairs.append_column("item_id", pc.list_flatten(items))
+    requests = pc.unique(lists["request_id"]).to_pylist()
+    told = _mature(["request_id", "item_id"], ("request_id", "in", requests))
+    return pc.min(pairs["served_at"].filter(pc.invert(pc.is_in(_keys(pairs), _keys(told))))).as_py()
+
+
+def _keys(rows: pa.Table) -> pa.ChunkedArray:
+    import pyarrow.compute as pc
+
+    return pc.binary_join_element_wise(rows["request_id"], rows["item_id"], "\n")
 
 
 def append(spark: SparkSession, batches: list[str]) -> None:

@@ -7,7 +7,6 @@ do: the other way round a step that is killed in between would find it, and take
 
 from __future__ import annotations
 
-import json
 import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 from aisle import clock, lake
 from aisle.errors import NotThere
 from aisle.settings import Settings
-from jobs.outcomes import KIND, OUTCOMES, SHOWN, oldest_open, waiting
+from jobs.outcomes import KIND, OUTCOMES, SHOWN, oldest_open
 
 
 def drop_old(settings: Settings, as_of: datetime | None = None) -> dict[str, int]:
@@ -37,21 +36,20 @@ def drop_old(settings: Settings, as_of: datetime | None = None) -> dict[str, int
 
 
 def _from_landing(until: datetime) -> int:
-    """Batches that were taken in and whose every list is older."""
-    import pyarrow.parquet as pq
+    """Batches that the table has taken in, and of which it holds no newer list: however late they landed."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    folder, new, removed = Path(lake.landing(KIND)), set(waiting()), 0
-    for batch in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if batch.name in new or not (batch / "manifest.json").exists():
-            continue
-        if datetime.fromisoformat(json.loads((batch / "manifest.json").read_text())["landed_at"]) < until:
-            served = pq.read_table(batch / "rows.parquet", columns=["served_at"])["served_at"].to_pylist()
-            if all(
-                not text or datetime.fromisoformat(text) < until for text in served
-            ):  # erased ones have none
-                (batch / "manifest.json").unlink()  # without it nobody takes the rest for a batch
-                shutil.rmtree(batch)
-                removed += 1
+    held = lake.read(SHOWN, columns=["batch_id", "served_at"])
+    newest = held.group_by("batch_id").aggregate([("served_at", "max")])
+    old = newest.filter(pc.less(newest["served_at_max"], pa.scalar(until, held["served_at"].type)))
+    removed = 0
+    for name in sorted(filter(None, old["batch_id"].to_pylist())):
+        batch = Path(lake.landing(KIND)) / name
+        if (batch / "manifest.json").exists():
+            (batch / "manifest.json").unlink()  # without it nobody takes the rest for a batch
+            shutil.rmtree(batch)
+            removed += 1
     return removed
 
 

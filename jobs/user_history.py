@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
 from jobs.grid import KNOWN, Grid
+from jobs.stitching import KNOWN_AT
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -23,12 +24,14 @@ def transform(events: DataFrame, grid: Grid, length: int, late: bool = False) ->
 
     Each user's events are collected and sorted once; a point's history is a slice of that array. late: events may be known
     as the user's later than they happened (jobs.stitching): then they are sorted by when they are known, and each slice
-    by time once more.
+    by time once more. Of what is known, those that were known late stand before newer ones: a slice is longer by as many
+    before it is sorted, and cut after that.
     """
+    belated = F.count(F.when(F.col(KNOWN_AT) > F.col("event_time"), 1)) if late else F.min(F.lit(0))
     cells = (
         events.where("user_id is not null and item_id is not null")
         .groupBy("user_id", KNOWN)
-        .agg(F.collect_list(_event(late)).alias("events"))
+        .agg(F.collect_list(_event(late)).alias("events"), belated.alias("belated"))
     )
     later = Window.partitionBy("user_id").orderBy(F.desc(KNOWN)).rowsBetween(Window.unboundedPreceding, -1)
     start = F.coalesce(F.sum(F.size("events")).over(later), F.lit(0)).cast("int") + 1
@@ -39,6 +42,7 @@ def transform(events: DataFrame, grid: Grid, length: int, late: bool = False) ->
         .agg(
             F.sort_array(F.flatten(F.collect_list("events")), asc=False).alias("events"),
             F.array_union(F.collect_list(F.struct(KNOWN, "start")), F.array(newest)).alias("changes"),
+            F.sum("belated").cast("int").alias("belated"),
         )
     )
     built = [grid.known.index(point) for point in grid.built]
@@ -66,8 +70,8 @@ def _event(late: bool) -> Column:
 
 
 def _slice(change: Column, length: int, late: bool) -> Column:
-    events = F.slice("events", change["start"], F.lit(length))
+    events = F.slice("events", change["start"], F.lit(length) + F.col("belated") if late else F.lit(length))
     if late:
         told = F.transform(events, lambda event: F.struct(*[event[name].alias(name) for name in TOLD]))
-        events = F.sort_array(told, asc=False)
+        events = F.slice(F.sort_array(told, asc=False), 1, length)
     return F.struct(change[KNOWN].alias(KNOWN), events.alias("events"))

@@ -71,14 +71,15 @@ class Answers:
         """
         started = time.perf_counter()
         loaded = self.service.live.serving_for(ask.user_id or ask.session_id)
+        standing = self._standing(ask)
         if ask.page > 1:
             state, _, _ = await self._state(ask)
-            view, rules = await self._view(loaded), self.service.rulebook.current()
-            turn = partial(self.turned.page, view, rules, self.service.together, ask, state)
+            view, rules = await self.view(loaded), self.service.rulebook.current()
+            turn = partial(self.turned.page, view, rules, self.service.together, ask, state, standing)
             turned = await self._in_time(turn, started)
             return self._out(loaded, ask, str(ask.request_id), turned, started, None)
         state, known, degraded = await self._state(ask)
-        view, rules = await self._view(loaded), self.service.rulebook.current()
+        view, rules = await self.view(loaded), self.service.rulebook.current()
         key = self._key(ask, state, view, rules, degraded)
         etag = self._etag(key, view, rules) if not degraded and ask.request_id is None else None
         if etag and matches(if_none_match, etag):
@@ -100,7 +101,12 @@ class Answers:
                     self.shared.put(shared, found)
         if ask.user_id is None and ask.session_id is None:
             self.asked.count(replace(ask, request_id=None))
+        self.turned.keep(request_id, ask, found, standing)
         return self._out(loaded, ask, request_id, found, started, etag if not found.pool.degraded else None)
+
+    def _standing(self, ask: Ask) -> tuple[int, bool]:
+        sessions = getattr(self.service, "sessions", None)
+        return sessions.standing(ask.user_id, ask.session_id) if sessions else (0, True)
 
     async def _state(self, ask: Ask) -> tuple[UserState, bool, tuple[str, ...]]:
         """What is known of who asks; whether it is the user's own history; why it is less than it should be."""
@@ -149,7 +155,8 @@ class Answers:
         named = told.of(view)
         return etag_of((named, rules.digest, key[0][:2], *key[2:])) if named else None
 
-    async def _view(self, loaded: Loaded) -> View:
+    async def view(self, loaded: Loaded) -> View:
+        """Made in a thread, where it need be made: no other request waits for it."""
         found = self.views.ready(loaded)
         if found is not None:
             return found
@@ -167,15 +174,13 @@ class Answers:
     def _out(
         self, loaded: Loaded, ask: Ask, request_id: str, found: Made, started: float, etag: str | None
     ) -> Answered:
-        """Counts, logs, and keeps what further pages are made of."""
+        """Counts and logs."""
         figures, version = self.service.figures, loaded.pointer.version
         for reason in found.pool.degraded:
             figures.degraded.labels(reason).inc()
         if not found.items and ask.page == 1:
             figures.empty.inc()
         figures.answer.labels(found.rung).observe(time.perf_counter() - started)
-        if ask.page == 1:
-            self.turned.keep(request_id, ask, found)
         variant = loaded.variant
         exposure = Exposure(
             request_id,
@@ -212,9 +217,9 @@ class Answers:
         loaded = loaded or self.service.live.serving_for(ask.user_id or ask.session_id)
         state, known, degraded = self.state_now(ask)
         view, rules = self.views.of(loaded), self.service.rulebook.current()
+        key = self._key(ask, state, view, rules, degraded)  # before the work: a list may be younger
         found = work(view, ask, state, rules, self.service.together, known, self.limits.page_items, degraded)
         if not found.pool.degraded:
-            key = self._key(ask, state, view, rules, degraded)
             self.lists.put(key, found)
             if self.shared:
                 self.shared.put(self.shared.key(key, view, rules), found)

@@ -136,6 +136,7 @@ class Service:
         versions = {each.pointer.version for each in served}
         self.overlay.keep(versions)
         self.answers.views.keep(versions)
+        self.searching.views.keep(versions)
 
     def _served(self) -> Served:
         """For /metrics: what is served, and since when."""

@@ -52,19 +52,20 @@ class OnlineStore:
         self.settings = settings
         self._reader: Reader | None = None
         self._by_feast: set[str] = set()  # services that need it
+        self._lock = threading.Lock()  # a reader is for one thread, and a release is checked in another one
 
     def _columns(self, service: str, users: Sequence[str]) -> dict[str, list[Any]]:
         from aisle import features
 
         where = features.folder()
         if (
-            service not in self._by_feast
-            and features.config(self.settings)["online_store"]["type"] == "sqlite"
-        ):
-            if self._reader is None or self._reader.folder != where:
-                self._reader = Reader(where, features.PROJECT)
+            service not in self._by_feast and features.online_store(self.settings)["type"] == "sqlite"
+        ):  # not `features.config`, which looks for a Spark server
             try:
-                return self._reader.read(service, users)
+                with self._lock:
+                    if self._reader is None or self._reader.folder != where:
+                        self._reader = Reader(where, features.PROJECT)
+                    return self._reader.read(service, users)
             except NotPlain as why:
                 log.info("Feast itself reads %s: %s", service, why)
                 self._by_feast.add(service)

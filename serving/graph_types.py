@@ -55,7 +55,7 @@ class Recommended:
     @strawberry.field(description="More of the item; null where it was deleted just now.")
     async def item(self, info: Info) -> Item | None:
         try:
-            return _item(info, self.item_id)
+            return await _item(info, self.item_id)
         except NotThere:
             return None
 
@@ -154,7 +154,7 @@ class Query:
 
     @strawberry.field(description="One item.")
     async def item(self, info: Info, item_id: ID) -> Item | None:
-        return _item(info, item_id)
+        return await _item(info, item_id)
 
 
 async def _list(kind: str, question: str, info: Info, self: Any = None, **given: Any) -> List:
@@ -192,7 +192,7 @@ async def _list(kind: str, question: str, info: Info, self: Any = None, **given:
     )
 
 
-def _item(info: Info, item_id: str) -> Item:
+async def _item(info: Info, item_id: str) -> Item:
     service = info.context["service"]
-    view = service.answers.views.of(service.live.serving())
+    view = await service.answers.view(service.live.serving())
     return Item(item_id=ID(item_id), **answers.known(view.recommender, item_id))

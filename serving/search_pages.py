@@ -19,11 +19,15 @@ from serving.search_view import SearchView
 
 @dataclass
 class Kept:
-    """An answer whose pages are turned. pages: ids by page, from 1 on. Changed under `lock` only."""
+    """An answer whose pages are turned. pages: ids by page, from 1 on. Changed under `lock` only.
+
+    standing: of who asked, see Sessions.standing.
+    """
 
     searched: Searched
     order: list[str]
     pages: dict[int, list[str]]
+    standing: tuple[int, bool]
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -34,14 +38,23 @@ class Turning:
         self.most, self.seconds = most, seconds
         self._held: Lru[Kept] = Lru(most, seconds)
 
-    def keep(self, request_id: str, searched: Searched, order: list[str], first: list[str]) -> None:
+    def keep(
+        self,
+        request_id: str,
+        searched: Searched,
+        order: list[str],
+        first: list[str],
+        standing: tuple[int, bool],
+    ) -> None:
         """order: item ids of all pages. first: those of the first page."""
-        self._held.put(request_id, Kept(searched, order, {1: first}))
+        self._held.put(request_id, Kept(searched, order, {1: first}, standing))
 
-    def of(self, searched: Searched) -> Kept:
-        """Raises NotThere for an answer that is not kept, is somebody else's or of another text."""
+    def of(self, searched: Searched, standing: tuple[int, bool]) -> Kept:
+        """Raises NotThere for an answer that is not kept, is somebody else's, of another text, or was made of what is to be used
+        no more.
+        """
         held = self._held.get(searched.ask.request_id)
-        same = held and held.searched.ask.asker == searched.ask.asker
+        same = held and held.searched.ask.asker == searched.ask.asker and held.standing == standing
         if held is None or not same or searched.query not in ("", held.searched.query):
             raise NotThere(
                 f"no search {searched.ask.request_id!r} of this text and shopper is kept (at most {self.most} answers for "

@@ -101,10 +101,14 @@ class Searching:
         """Logged and counted. Raises ServiceFailed before the first release, NotThere for a category or a page that is not there."""
         started = time.perf_counter()
         loaded = self.service.live.serving_for(searched.ask.user_id or searched.ask.session_id)
-        kept = self.turning.of(searched) if searched.ask.page > 1 else None
+        standing = self.service.sessions.standing(searched.ask.user_id, searched.ask.session_id)
+        kept = self.turning.of(searched, standing) if searched.ask.page > 1 else None
         state, known, degraded = await self._who(searched.ask)
         run = partial(self._run, loaded, searched, state, known, degraded, kept)
         found = await self._in_time(run, started)
+        if searched.ask.page == 1:
+            first = [each["item_id"] for each in found.body["items"]]
+            self.turning.keep(answer_id, searched, found.order, first, standing)
         return self._out(loaded, searched, answer_id, found, started)
 
     def now(self, searched: Searched) -> Answer:
@@ -184,9 +188,6 @@ class Searching:
     ) -> Answer:
         ask = searched.ask
         answer_id = str(ask.request_id) if ask.page > 1 else answer_id
-        if ask.page == 1:
-            first = [each["item_id"] for each in found.body["items"]]
-            self.turning.keep(answer_id, searched, found.order, first)
         for reason in found.body["degraded"]:
             self.service.figures.degraded.labels(reason).inc()
         self.figures.told(found.outcome, time.perf_counter() - started, self.views)

@@ -17,7 +17,7 @@ from serving.search_terms import Edits, Terms
 from serving.search_words import Stems, folded, joined, words
 
 NOTHING: Postings = (np.empty(0, np.int32), np.empty(0, np.float32))
-REBUILT = 0.1  # share of the items above which a change is a new index: single changes would take longer
+REBUILT = 0.1  # share of items that change or were taken out above which a change is a new index: single ones would take longer
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class TextIndex:
         return search(self, query, typing)
 
     def with_changes(self, changed: Mapping[str, Document | None]) -> TextIndex:
-        if len(changed) > REBUILT * len(self.ids) + 100:
+        if len(changed) + self.documents.count(None) > REBUILT * len(self.ids) + 100:
             return self._anew(changed)
         documents, lengths = [*self.documents], self.lengths.copy()
         new = [item for item, document in changed.items() if document and item not in self.slots]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -208,12 +208,24 @@ class SearchViews:
     def prepare(self, recommender: Recommender) -> None:
         """Before its release is served, so that no search waits for its index."""
         catalogue = recommender.catalogue
-        known = [catalogue.index, *(held.view.recommender.catalogue.index for held in self._held.values())]
-        told = dict.fromkeys((*self._told, *list(self.overlay.items)))
         with self._lock:
-            self._told = {item: None for item in told if any(item not in each for each in known)}
+            known = [
+                catalogue.index,
+                *(held.view.recommender.catalogue.index for held in self._held.values()),
+            ]
+            self._told.update(dict.fromkeys(list(self.overlay.items)))
+            for item in list(self._told):  # one by one: more may be told meanwhile
+                if all(item in each for each in known):
+                    self._told.pop(item, None)
             self._version += 1
             self._indexed = Indexed.of(Texts.of(catalogue), self.settings, self._indexed)
+
+    def keep(self, versions: Collection[str]) -> None:
+        """Lets go of all other releases, whose recommenders would stay in memory."""
+        with self._lock:
+            self._held = OrderedDict(
+                (version, view) for version, view in self._held.items() if version in versions
+            )
 
     def ready(self, view: View) -> SearchView | None:
         """The search view, where it need not be made first."""

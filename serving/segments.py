@@ -187,14 +187,14 @@ def read(path: Path, kind: str):
 
 
 def kept(rows, kind: str, erased: dict[str, Erased]):
-    """Without what erased people did before their erasure."""
+    """Without what erased people did before their erasure, and nobody in their sessions; what another user did there stays."""
     if not erased or "user_id" not in rows.column_names or not rows.num_rows:
         return rows
     sessions = {session: each.at for each in erased.values() for session in each.sessions}
     users = rows["user_id"].to_pylist()
     of_sessions = rows["session_id"].to_pylist() if "session_id" in rows.column_names else [None] * len(users)
     mask = [
-        at > max(erased[user].at if user in erased else 0, sessions.get(session, 0))
+        at > (sessions.get(session, 0) if not user else erased[user].at if user in erased else 0)
         for user, session, at in zip(users, of_sessions, rows["at"].to_pylist(), strict=True)
     ]
     return rows if all(mask) else rows.filter(mask)

@@ -94,8 +94,9 @@ class Sessions:
 
     def _add(self, row: Row) -> None:
         user, session, moment = row.get("user_id"), row.get("session_id"), micros(row["event_time"])
-        erased = self._erased[user].at if user in self._erased else 0
-        if min(row["at"], moment) <= max(erased, self._erased_sessions.get(session, 0)):
+        of_session = 0 if user else self._erased_sessions.get(session, 0)  # what a user did is theirs alone
+        erased = self._erased[user].at if user in self._erased else of_session
+        if min(row["at"], moment) <= erased:
             return  # of before an erasure, whenever it is read or sent
         if user and session:
             mine, this = self._recent("user", user), self._recent("session", session)
@@ -143,7 +144,8 @@ class Sessions:
             *(("session", session) for session in erased.sessions),
         }:
             held = self._held.get(key)
-            if held is not None:
+            another = key[0] == "session" and held and held.others not in ((), (erased.user_id,))
+            if held is not None and not another:  # a session that another user took over is theirs alone
                 later = [event for event in held.events if event.accepted > erased.at]
                 self._events -= len(held.events) - len(later)
                 held.events, held.others = later, ()
@@ -164,6 +166,16 @@ class Sessions:
     def erasure(self, user_id: str) -> Erased | None:
         """Of a person who was erased; None for all others."""
         return self._erased.get(user_id)
+
+    def standing(self, user_id: str | None, session_id: str | None) -> tuple[int, bool]:
+        """(when what was known of who asks was erased last, whether they consent): what was made of their history when it
+        was another one is to be used no more.
+        """
+        owner = user_id or (self.user_of(session_id) if session_id else None)
+        erased = self._erased.get(owner) if owner else None
+        of_session = self._erased_sessions.get(session_id, 0) if session_id else 0
+        consents = not owner or self.profile(owner).consent is not False
+        return max(erased.at if erased else 0, of_session), consents
 
     def recent(self, user_id: str | None, session_id: str | None) -> list[Event]:
         """What came in of a user, their sessions and this session, newest first, each event once; without a user, of this

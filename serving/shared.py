@@ -242,7 +242,8 @@ def unpacked(stored: bytes, state: UserState) -> Made | None:
             datetime.fromisoformat(told["now"]),
         )
         shown = tuple(Shown(*each) for each in told["shown"])
-        if len(scores) != len(pool.ids) or len(shown) != len(listed):
+        same = [each["item_id"] for each in listed] == [each.item_id for each in shown]
+        if len(scores) != len(pool.ids) or not same:
             return None
         return Made(pool, listed, items, shown, bool(told["more"]))
     except (ValueError, KeyError, TypeError):

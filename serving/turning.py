@@ -29,11 +29,15 @@ PLAIN = ("segment", "popular", "curated")  # rungs that know nothing of a histor
 
 @dataclass
 class Kept:
-    """An answer whose pages are turned. pages: ids by page, from 1 on. Changed under `lock` only."""
+    """An answer whose pages are turned. pages: ids by page, from 1 on. Changed under `lock` only.
+
+    standing: of who asked, see Sessions.standing.
+    """
 
     ask: Ask
     pool: Pool
     pages: dict[int, list[str]]
+    standing: tuple[int, bool]
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -44,8 +48,9 @@ class Turned:
         self.most, self.seconds = most, seconds
         self._held: Lru[Kept] = Lru(most, seconds)
 
-    def keep(self, request_id: str, ask: Ask, first: Made) -> None:
-        self._held.put(request_id, Kept(ask, first.pool, {1: [each["item_id"] for each in first.items]}))
+    def keep(self, request_id: str, ask: Ask, first: Made, standing: tuple[int, bool]) -> None:
+        pages = {1: [each["item_id"] for each in first.items]}
+        self._held.put(request_id, Kept(ask, first.pool, pages, standing))
 
     def page(
         self,
@@ -54,14 +59,15 @@ class Turned:
         together: Together,
         ask: Ask,
         state: UserState,
+        standing: tuple[int, bool],
         hurried: bool = False,
     ) -> Made:
-        """The page that is asked for. state: of now. hurried: there is no time for reasons of the user's own.
+        """The page that is asked for. state, standing: of now. hurried: there is no time for reasons of the user's own.
 
-        Raises NotThere for an answer that is not kept, or is somebody else's.
+        Raises NotThere for an answer that is not kept, is somebody else's, or was made of what is to be used no more.
         """
         held = self._held.get(ask.request_id)
-        if held is None or held.ask.asker != ask.asker:
+        if held is None or held.ask.asker != ask.asker or held.standing != standing:
             raise NotThere(
                 f"no answer {ask.request_id!r} of this question is kept (at most {self.most} answers for "
                 f"{self.seconds:.0f} s, in the process that gave it): ask for its first page again"

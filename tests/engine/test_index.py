@@ -76,6 +76,14 @@ def test_mean_and_spread_are_those_of_all_products(vectors, queries) -> None:
     assert standard.mean() == pytest.approx(0.0, abs=1e-3)
 
 
+def test_the_spread_of_vectors_that_lie_close_together() -> None:
+    rng = np.random.default_rng(5)
+    close = (rng.normal(size=WIDTH) + 1e-4 * rng.normal(size=(N, WIDTH))).astype(np.float32)
+    query = (close[0] + rng.normal(size=WIDTH)).astype(np.float32)
+    _, spread = Moments.of(close).of_query(query)
+    assert spread == pytest.approx((close.astype(float) @ query.astype(float)).std(), rel=1e-3)
+
+
 def test_an_odd_number_of_dimensions(vectors) -> None:
     index = Index.of(vectors[:, :31])
     rows, found = index.search(vectors[3, :31], 5)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 
 from engine import vector_sources
 from engine.blend import normalise
+from engine.index import Indexed
+from engine.interactions import Events
 from engine.metrics import top_k
-from engine.one_user import OneUser, best_rows
+from engine.one_user import OneUser, best_rows, sheet_of
 from engine.ranking import union
 from engine.recipe import Recipe
 from engine.recommender import Recommender
+from engine.sources.factors import Factors
 from engine.state import UserState, from_frame
 from tests.engine.shop import CUT, WEIGHTS, frames, tower
 from training.ranking import Examples, learn
@@ -132,6 +137,24 @@ def test_a_narrow_rule_has_its_candidates_looked_for_among_what_it_leaves(
     allowed[[3, 30]] = True
     found = model.rank(states[0], CUT, allowed).scored.candidates
     assert found.item.tolist() == [3, 30]
+
+
+def test_under_a_rule_that_leaves_what_the_user_likes_least_its_best_are_found() -> None:
+    """None of it is above the mean of all items: what was not found there must not pass for average."""
+    taken, left = 7_000, 5_000  # more are left than are all multiplied
+    liked = np.tile(np.float32([1.0, 0.0]), (taken, 1))
+    others = np.column_stack([np.linspace(-2.0, -1.0, left), np.zeros(left)]).astype(np.float32)
+    items = np.vstack([liked, others])
+    source = Factors(items, 0.1, 1.0, 0.0, 60.0)
+    index = {str(row): row for row in range(len(items))}
+    state = UserState("u", None, ["3"], ["purchase"], [int(CUT.timestamp()) - DAY])
+    events = OneUser.over(Events.of([state], index, CUT, WEIGHTS))
+    model = SimpleNamespace(
+        sources={"factors": source}, cold=None, indexed={"factors": Indexed.of(items)}, ranker=None
+    )
+    allowed = np.arange(len(items)) >= taken
+    rows = sheet_of(cast(Recommender, model), events, allowed).rows
+    assert best_rows(rows, events.owned().indices, True, allowed).min() > len(items) - 500
 
 
 def test_a_new_price_is_ranked_as_if_it_had_always_been(fitted, states) -> None:

@@ -171,6 +171,8 @@ def test_a_later_document_decides_who_has_a_place() -> None:
     shop = Assortment.of(Catalogue(["a", "b", "c"], frame))
     both = tuple(Rules(pins=(Pin(item_id=item, position=1),)) for item in ("b", "c"))
     assert pages_of(shop, np.zeros(3, np.float32), both, 3) == [[2, 0, 1]]
+    back = (*both, Rules(pins=(Pin(item_id="b", position=1),)))
+    assert pages_of(shop, np.zeros(3, np.float32), back, 3) == [[1, 0, 2]], "b was put there first and last"
 
 
 def test_a_boost_lifts_and_never_brings_back_what_is_not_shown() -> None:

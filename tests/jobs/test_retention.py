@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 
 import pytest
@@ -70,6 +71,39 @@ def test_a_list_whose_outcomes_nobody_told_yet_stays(spark, short: Settings) -> 
     assert drop_old(short, days(30))["ops.recommendations"] == 2
     assert batches() == set()
     assert len(found()) == 2
+
+
+def test_a_batch_that_landed_late_goes_before_its_lists_do(short: Settings) -> None:
+    """Else the next run would take it for a new one, and tell its outcomes again."""
+    for batch, request, day in (("b1", "r1", 0), ("b2", "r2", 14)):
+        land(batch, served(request, "a", hours=24 * day))
+        lake.append(outcomes.SHOWN, [{"request_id": request, "served_at": days(day), "batch_id": batch}])
+    lake.append(
+        outcomes.OUTCOMES, [{"request_id": "r1", "item_id": "a", "served_at": days(0), "mature": True}]
+    )
+    land("b3", served("r3", "a"))  # nobody has taken it in
+    manifest = lake.landing("exposures") / "b1" / "manifest.json"
+    manifest.write_text(json.dumps({"rows": 1, "landed_at": days(12).isoformat()}))
+    done = drop_old(short, days(15))
+    assert (done["ops.recommendations"], done["landing"]) == (1, 1)
+    assert (batches(), outcomes.waiting()) == ({"b2", "b3"}, ["b3"])
+
+
+def test_a_list_of_which_nothing_can_be_told_holds_up_no_other(short: Settings) -> None:
+    """An empty one, and one that repeats a page under its request id: neither has a row in ops.outcomes."""
+    for request, items, hour in (("r1", ["a"], 0), ("r0", [], 1), ("r1", ["a"], 2), ("r2", ["b"], 24 * 14)):
+        moment = SERVED + timedelta(hours=hour)
+        lake.append(outcomes.SHOWN, [{"request_id": request, "item_ids": items, "served_at": moment}])
+    assert outcomes.oldest_open(days(10)) == SERVED, "nothing was told yet"
+    lake.append(
+        outcomes.OUTCOMES, [{"request_id": "r1", "item_id": "a", "served_at": SERVED, "mature": True}]
+    )
+    assert outcomes.oldest_open(days(10)) is None
+    assert outcomes.oldest_open(days(15)) == days(14)
+    assert drop_old(short, days(15))[outcomes.SHOWN] == 3
+    late = SERVED + timedelta(hours=3)  # another page of the same request, which came when the first was told
+    lake.append(outcomes.SHOWN, [{"request_id": "r1", "item_ids": ["a", "c"], "served_at": late}])
+    assert outcomes.oldest_open(days(15)) == late
 
 
 def test_maintain_does_it(spark, short: Settings) -> None:

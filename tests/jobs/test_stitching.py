@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from aisle import lake
+from aisle import features, lake
 from aisle import settings as settings_module
 from aisle.settings import Settings
 from aisle.stages import StepContext
@@ -110,6 +110,15 @@ def frames() -> dict[str, pd.DataFrame]:
     return {"stats": stats, "histories": pd.DataFrame(rows)}
 
 
+def test_what_was_known_late_takes_no_place_of_what_is_newer(spark, settings: Settings) -> None:
+    few = settings.features.model_copy(update={"history_length": 3})
+    early: tuple[Told, ...] = ((0.0, "a", None, "s1"), (0.1, "b", None, "s1"), (0.2, "c", None, "s1"))
+    send("one", *early, (2.0, "p", "ann", "s2"), (2.1, "q", "ann", "s2"), (3.0, "d", "ann", "s1"))
+    gold.run(settings.model_copy(update={"features": few}), at(5))
+    assert history("ann", 3) == ["q", "p"]
+    assert history("ann", 5) == ["d", "q", "p"]
+
+
 def test_only_within_the_days_of_the_setting(spark, settings: Settings) -> None:
     near = settings.features.model_copy(update={"stitch_days": 1.0})
     send(
@@ -125,6 +134,21 @@ def test_never_where_the_setting_says_so(spark, settings: Settings) -> None:
     gold.run(settings.model_copy(update={"features": never}), at(4))
     assert history("ann", 4) == ["d", "c", "y"]
     assert not lake.exists(stitching.LINKS)
+
+
+def test_a_rebuild_tells_anew_whose_sessions_were(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The setting may be another one since, and no event came."""
+    told: list[float] = []
+    monkeypatch.setattr("aisle.spark.session", lambda settings: None)
+    monkeypatch.setattr(stitching, "bring_up_to_date", lambda spark, version, days: told.append(days))
+    send("one", *BEFORE)
+    before = features.Built("2024-05-10", [], {"silver.interactions": lake.version("silver.interactions")})
+    gold.versions(settings, before)
+    assert not told
+    gold.versions(settings, before, anew=True)
+    assert told == [settings.features.stitch_days]
 
 
 def test_a_shop_whose_sessions_are_nobodys_pays_nothing(spark, settings: Settings) -> None:

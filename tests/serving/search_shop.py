@@ -27,11 +27,11 @@ BRANDS = {"RETROSPOT": "Retrospot", "REGENCY": "Regency", "VINTAGE": "Vintage", 
 @lru_cache
 def titles() -> list[tuple[str, str, float]]:
     """(stock code, title, price) of the items that were sold most often, as the shop wrote them."""
-    found = duckdb.sql(
-        f"""select stock_code, mode(trim(description)), median(unit_price) from read_parquet('{project_root()}/data/online_retail.parquet')
+    query = f"""select stock_code, mode(trim(description)), median(unit_price) from read_parquet('{project_root()}/data/online_retail.parquet')
         where regexp_matches(stock_code, '^[0-9]{{5}}') and description is not null and unit_price > 0 and quantity > 0
         group by stock_code order by count(*) desc, stock_code limit {N_ITEMS}"""
-    ).fetchall()
+    with duckdb.connect() as own:  # the module's own connection is everybody's
+        found = own.sql(query).fetchall()
     return [(code, title, round(float(price), 2)) for code, title, price in found]
 
 

@@ -7,6 +7,10 @@ import numpy as np
 import pytest
 
 from aisle.settings import Settings
+from serving import answers
+from serving.asking import Ask
+from serving.making import Made, work
+from serving.view import View
 from tests.serving.conftest import Kept, asking, running, stage
 from tests.serving.test_ladder import Slow, api_over
 from tests.serving.test_swap import wait_for
@@ -59,6 +63,25 @@ def test_workers_and_restarts_give_one_tag_and_other_words_another(settings: Set
         wait_for(lambda: price(fourth, "i001") == 6.0)
         answer = fourth.get("/v1/recommendations", params=ASKED, headers={"If-None-Match": before})
         assert answer.status_code == 200, "a tag of other prices"
+
+
+def test_a_list_that_was_made_ahead_of_older_orders_is_not_kept_as_one_of_newer_ones(
+    aisle_home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with api_over(Slow(), monkeypatch, ANSWERS__CACHED="100") as (client, app):
+        service, ask = app.state.service, Ask("together", k=2, item_id="i001")
+
+        def made(view: View, asked: Ask, *given: object) -> Made:
+            found = work(view, asked, *given)
+            service.together.version += asked == ask  # the thread of `Together` reads the table just now
+            return found
+
+        ready(client)
+        before = service.together.version
+        monkeypatch.setattr(answers, "work", made)
+        service.answers.now(ask)
+        assert service.together.version == before + 1
+        assert [key[-1] for key in list(service.answers.lists._held) if key[3] == ask] == [before]
 
 
 def test_what_is_bought_together_is_another_list_once_orders_were_counted_anew(

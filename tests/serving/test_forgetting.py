@@ -28,6 +28,7 @@ def test_old_releases_leave_memory(aisle_home, monkeypatch: pytest.MonkeyPatch) 
             stage(version, seed=int(version))
             until(lambda version=version: client.get("/readyz").json()["version"] == version)
             assert client.get("/v1/recommendations", params={"user_id": "u001"}).status_code == 200
+            until(lambda: client.get("/v1/search", params={"q": "title"}).status_code == 200)
         until(lambda: len(recommenders() - before) == 1)
         staged = release.staged("3")
         assert staged is not None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,7 +12,10 @@ import pytest
 from graphql import parse
 
 from serving.graph_cost import Costs
+from serving.live import Loaded
+from serving.view import View
 from tests.serving.test_api import PLAIN, refused
+from tests.serving.test_ladder import Slow, api_over
 
 PATH = "/v1/graphql"
 LIST = (
@@ -166,3 +171,20 @@ def test_what_cannot_be_answered_costs_the_page_nothing_else(api: httpx.Client) 
     assert found["data"]["also"] == {"title": "TITLE <b>1</b> & CO", "similar": None}
     told = {tuple(each["path"]): each["extensions"]["problem"]["status"] for each in found["errors"]}
     assert told == {("unknown",): 404, ("wrong",): 422, ("also", "similar"): 422}
+
+
+def test_no_other_request_waits_while_an_item_s_view_is_made(
+    aisle_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with api_over(Slow(), monkeypatch) as (client, app):
+        views, threads = app.state.service.answers.views, []
+
+        def of(loaded: Loaded) -> View:
+            threads.append(threading.current_thread().name)
+            return made(loaded)
+
+        made = views.of
+        monkeypatch.setattr(views, "ready", lambda loaded: None)
+        monkeypatch.setattr(views, "of", of)
+        assert ask(client, '{ item(itemId: "i001") { itemId } }')["data"]["item"] == {"itemId": "i001"}
+        assert any(name.startswith(("asyncio_", "uvloop_")) for name in threads), threads

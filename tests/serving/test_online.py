@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -217,6 +218,36 @@ def publish_two(settings: Settings) -> None:
     features.note_published(features.Published(NOW.isoformat(), {}, ""))
 
 
+def test_a_read_looks_for_no_spark_and_a_reader_has_one_thread_at_a_time(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from serving import features
+
+    reading, most = [], []
+
+    class Slow:
+        def __init__(self, folder: Path, project: str):
+            self.folder = folder
+
+        def read(self, service: str, users: list[str]) -> dict[str, list]:
+            reading.append(users)
+            most.append(len(reading))
+            time.sleep(0.1)
+            reading.pop()
+            return {"user_id": users}
+
+    asked: list[int] = []
+    monkeypatch.setattr(features, "Reader", Slow)
+    monkeypatch.setattr("aisle.features.running_server", lambda: asked.append(1) or "")
+    reads = features.OnlineStore(settings)
+    threads = [threading.Thread(target=reads.read, args=("retrieval_v1", ["1"])) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (most, asked) == ([1, 1, 1], [])
+
+
 ONE = UserState("1", "France", ["a", "b"], ["purchase", "return"], [5, 4], [1.0, 2.5])
 
 
@@ -280,6 +311,10 @@ def test_an_online_store_in_redis(
     [
         ("redis://cache", "cache:6379,db=0,ssl=false,socket_timeout=1.0"),
         ("rediss://:p%40ss@cache:7000/3", 'cache:7000,db=3,ssl=true,socket_timeout=1.0,password="p@ss"'),
+        (
+            "redis://u:p%2Cs%3Ds@cache",
+            'cache:6379,db=0,ssl=false,socket_timeout=1.0,username="u",password="p\\u002cs=s"',
+        ),
     ],
 )
 def test_the_setting_is_told_to_feast(

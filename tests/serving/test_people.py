@@ -158,6 +158,30 @@ def test_who_is_erased_is_unknown_at_once_and_may_come_back(served: httpx.Client
     assert served.get("/v1/users/u001/history").json()["events"] == []
 
 
+def test_no_further_page_is_made_of_what_was_erased_or_is_to_be_used_no_more(served: httpx.Client) -> None:
+    def pages(user: str) -> list[int]:
+        asked = {"user_id": user, "page": 2, "request_id": firsts[user][0]}
+        searched = {"user_id": user, "page": 2, "request_id": firsts[user][1]}
+        return [
+            served.get("/v1/recommendations", params=asked).status_code,
+            served.get("/v1/search", params=searched).status_code,
+        ]
+
+    wait_for(lambda: served.get("/v1/search", params={"q": "title"}).status_code == 200)
+    users = ("u001", "u002", "u003")
+    firsts = {
+        user: [
+            served.get(path, params={"user_id": user}).json()["request_id"]
+            for path in ("/v1/recommendations", "/v1/search")
+        ]
+        for user in users
+    }
+    assert [pages(user) for user in users] == [[200, 200]] * 3
+    served.delete("/v1/users/u001")
+    served.patch("/v1/users/u002", json={"consent": False})
+    assert [pages(user) for user in users] == [[404, 404], [404, 404], [200, 200]]
+
+
 def test_a_tombstone_survives_a_restart_and_keeps_rows_from_landing(
     settings: Settings, stage_release: Release
 ) -> None:
@@ -177,6 +201,20 @@ def test_a_tombstone_survives_a_restart_and_keeps_rows_from_landing(
         assert rung(client, user_id="u001") == "popular"
         assert client.get("/v1/users/u001/export").json()["events"] == []
         assert rung(client, user_id="u002") == "personalised"
+
+
+def test_an_erasure_keeps_no_other_s_rows_from_landing(settings: Settings, stage_release: Release) -> None:
+    """Who took the session over since: on a shared machine."""
+    stage_release("1")
+    view = {"event_type": "view", "session_id": "shared", "item_id": "i001"}
+    with running(settings, Kept()) as url, asking(url) as client:
+        wait_for(lambda: client.get("/readyz").status_code == 200)
+        client.post("/v1/events", json=view)
+        client.post("/v1/events", json={**view, "user_id": "u001"})
+        client.post("/v1/events", json={**view, "user_id": "u002"})
+        assert client.delete("/v1/users/u001").json()["sessions"] == ["shared"]
+    (landed,) = Path(home() / "lake" / "landing" / "events").glob("*/rows.parquet")
+    assert pq.read_table(landed)["user_id"].to_pylist() == ["u002"]
 
 
 def test_without_consent_nothing_is_personal(served: httpx.Client) -> None:

@@ -220,6 +220,16 @@ def test_an_index_that_was_changed_says_what_one_made_anew_says() -> None:
         )  # slots of removed items still count in n
 
 
+def test_an_index_does_not_grow_with_items_that_come_and_go() -> None:
+    index = build({"1": Document("Red bag")}, SETTINGS)
+    for number in range(500):
+        index = index.with_changes({f"i{number}": Document(f"Seasonal thing{number}")})
+        index = index.with_changes({f"i{number}": None})
+    assert len(index.ids) < 200
+    assert len(index.terms.terms) < 400
+    assert best(index.search("red bag")) == ["1"]
+
+
 def test_a_language_without_stems_is_told() -> None:
     with pytest.raises(SettingsError, match=r"search\.language 'klingon' is none of arabic"):
         build({}, SETTINGS.model_copy(update={"language": "klingon"}))

@@ -349,6 +349,28 @@ def test_what_was_told_before_the_first_release_is_there_with_it() -> None:
     assert views.of(held.view) is held
 
 
+def test_what_is_told_while_a_release_is_prepared_is_found_with_it() -> None:
+    class Shelf:
+        def of(self, item: str) -> None:
+            return None
+
+    class Overlay:
+        items = {"early": told(title="Early bird whistle")}
+        shelf = Shelf()
+
+    views, recommender = SearchViews(SEARCH, Overlay()), search_shop.recommender()
+    views.take("items", [{"item_id": "early"}])
+    with views._lock:  # a search makes its view
+        preparing = threading.Thread(target=views.prepare, args=(recommender,))
+        preparing.start()
+        time.sleep(0.1)
+        Overlay.items["late"] = told(title="Late bird whistle")
+        views.take("items", [{"item_id": "late"}])
+    preparing.join()
+    held = views.of(View.of(recommender, "1", "d", 1))
+    assert [each.item_id for each in held.fresh] == ["early", "late"]
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     before=st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from(["Mug", "Bag", "Hat"]), st.sampled_from([None, "B"])), unique_by=lambda each: each[0]),

@@ -209,6 +209,24 @@ def test_an_erasure_takes_what_was_done_in_more_sessions_than_are_joined(setting
     assert found._events == 0
 
 
+def test_an_erasure_takes_nothing_of_who_took_the_session_over(settings: Settings) -> None:
+    rows = [
+        row(1, session_id="s"),
+        row(2, item="i2", session_id="s", user_id="a"),
+        row(3, item="i3", session_id="s", user_id="b"),
+    ]
+    erasure = {"user_id": "a", "sessions": ["s"], "at": int(START + 60) * 1_000_000}
+    live = taken(settings, rows)
+    live.take("erasures", [erasure])
+    again = Sessions(settings)  # a restart reads the erasures first
+    again.take("erasures", [erasure])
+    again.take("events", rows)
+    for found in (live, again):
+        assert parts(found.merged(UserState("b"), "b", None))[0] == ["i3"]
+        assert parts(found.merged(UserState(""), None, "s"))[0] == ["i3"]
+        assert found.merged(UserState("a"), "a", None).item_ids == []
+
+
 def test_who_does_not_consent_gets_what_strangers_get(settings: Settings) -> None:
     found = taken(settings, [row(1, user_id="u")], profile=lambda _: Profile("Spain", False))
     store = UserState("u", "France", ["i9"], ["purchase"], [1], [1.0])

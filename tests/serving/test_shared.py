@@ -243,7 +243,17 @@ def test_a_list_comes_back_as_it_went() -> None:
 
 
 @pytest.mark.parametrize(
-    "spoilt", [b"", b"{}", b"x\ny", packed(list_of(["a"]))[:-2], b"[]\n[]", b"{" * 100_000]
+    "spoilt",
+    [
+        b"",
+        b"{}",
+        b"x\ny",
+        packed(list_of(["a"]))[:-2],
+        b"[]\n[]",
+        b"{" * 100_000,
+        packed(list_of(["a"])).rpartition(b"\n")[0] + b"\n[1]",
+        packed(list_of(["a"])).replace(b'"item_id":"a"', b'"item_id":"b"'),
+    ],
 )
 def test_a_spoilt_list_is_none(spoilt: bytes) -> None:
     assert unpacked(spoilt, UserState("u")) is None
