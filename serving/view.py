@@ -21,6 +21,7 @@ from serving.cached import Lru, fingerprint
 from serving.live import Loaded
 
 RANKED_BYTES = 32 * 2**20  # of users' scores that are kept for the other lists of their page
+MOST_RANKED = 32  # of those lists: each also keeps what its neighbours say of the history, a megabyte or two
 RANKED_SECONDS = 30.0
 NARROW = 0.5  # of a catalogue: what a list of 500 needs is among the best of all where more is left
 
@@ -76,7 +77,7 @@ class View:
         ]
         prices = [price if math.isfinite(price) else None for price in assortment.price.tolist()]
         each = 4 * len(catalogue) * (len(recommender.sources) + 3)
-        ranked: Lru[Ranked] = Lru(RANKED_BYTES // each, RANKED_SECONDS)
+        ranked: Lru[Ranked] = Lru(max(1, min(RANKED_BYTES // each, MOST_RANKED)), RANKED_SECONDS)
         return cls(version, digest, overlay, recommender, assortment, titles, prices, {}, ranked)
 
     @property
