@@ -26,7 +26,7 @@ from tests.serving.test_shared import Redis, needs_redis
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=12)
-WHOLE = st.integers(-(2**63) + 1, 2**63 - 1)
+WHOLE = st.integers(-(2**53), 2**53)  # beyond, Feast itself writes a float where a value beside it is missing
 VALUES = {
     "words": st.lists(TEXT, max_size=5),
     "times": st.lists(WHOLE, max_size=5),

@@ -48,7 +48,9 @@ def test_overload_gives_answers_and_a_time_to_come_back(port: int, how: str) -> 
         heard = asyncio.run(opened(port, requests(), 4 * before.goodput, 3))
     assert set(heard.statuses) <= {200, 429, 503, LOST}
     assert heard.statuses[503] > 0
-    assert heard.goodput > before.goodput / 50  # most of the time goes to those who are sent away, on a busy machine
+    assert (
+        heard.goodput > before.goodput / 50
+    )  # most of the time goes to those who are sent away, on a busy machine
     assert heard.without_retry_after == 0
     calm = asyncio.run(closed(port, requests(), 1, 2))
     assert set(calm.statuses) == {200}
