@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -81,6 +81,7 @@ class Service:
         self.answers = Answers(settings, self)
         self.prepared = Prepared(settings, self, self.answers, self.figures.registry)
         self._forgetting = threading.Timer(0.0, self._forget)  # of the release before; begins with a swap
+        self.settle: Callable[[], None] = lambda: None  # serving.heap's, where the process is the API's own
 
     def start(self) -> None:
         tracing.start()
@@ -137,6 +138,7 @@ class Service:
         self.overlay.keep(versions)
         self.answers.views.keep(versions)
         self.searching.views.keep(versions)
+        self.settle()
 
     def _served(self) -> Served:
         """For /metrics: what is served, and since when."""

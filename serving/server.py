@@ -18,7 +18,7 @@ from aisle import settings as settings_module
 from aisle.errors import PortTaken, SettingsError
 from aisle.lake import home
 from aisle.settings import Settings
-from serving import figures
+from serving import figures, heap
 from serving.telemetry import log_as_json
 
 log = logging.getLogger("aisle.api")
@@ -64,11 +64,18 @@ def config(settings: Settings, app: Any, **more: Any) -> Any:
 
 def worker() -> FastAPI:
     """The app of one of several workers, in a process of its own."""
-    from serving.app import create_app
-
     sys.setswitchinterval(SWITCH_SECONDS)
     log_as_json()
-    return create_app(settings_module.load())
+    return made(settings_module.load())
+
+
+def made(settings: Settings) -> FastAPI:
+    """The app of a process that does nothing else."""
+    from serving.app import create_app
+
+    app = create_app(settings)
+    app.state.service.settle = heap.settle
+    return app
 
 
 def require_closed(settings: Settings) -> None:
@@ -94,9 +101,7 @@ def main(settings: Settings) -> None:
     log_as_json()
     log.info("listening on http://%s:%d", settings.serving.host, listener.getsockname()[1])
     if settings.serving.workers == 1:
-        from serving.app import create_app
-
-        uvicorn.Server(config(settings, create_app(settings))).run(sockets=[listener])
+        uvicorn.Server(config(settings, made(settings))).run(sockets=[listener])
         return
     from serving.keys import page_secret
 
