@@ -19,7 +19,7 @@ INDEXED_FROM = (
 )
 PER_CODE = 2  # dimensions of a 4-bit code: 32 bytes an item of 128 dimensions
 TRAINED = 50_000  # vectors that the codes are learnt from
-RESCORED = 100  # items whose exact products are made, beside twice as many as are wanted
+RESCORED = 200  # items whose exact products are made, beside twice as many as are wanted
 SUBSET = 4_096  # items that a filter leaves over, up to which they are all multiplied
 NORM_CAP = 1e-12
 
