@@ -45,8 +45,7 @@ PARAMETERS: dict[str, Any] = {
 # A recommender fitted at a cut, the histories as of it, and what was bought after it.
 Window = tuple[Recommender, pd.DataFrame, pd.DataFrame]
 CELLS = 20_000_000  # scores of a source that are held at once: 80 MB
-# Examples of people as they were after a few events, so that the ranker knows what to make of somebody new: on Online Retail's
-# validation window recall@20 after one event rose by 13 % (items new to them 18 %), and nothing changed for the others.
+# Examples of people as they were after a few events, so that the ranker knows what to make of somebody new (docs/adr/0006).
 SHORT_SHARE, SHORT_MOST = 0.25, 5  # of the buyers; events
 LEAST_ROWS = 1_000  # candidates with labels: fewer teach trees nothing, and LightGBM wants 300 in a leaf
 
