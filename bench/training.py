@@ -27,6 +27,7 @@ from tests.training.frames import write_dataset
 from training import towers
 from training.dataset import Dataset
 from training.judge import Judge
+from training.tower_start import start
 from training.tower_training import Learned, learn
 from training.two_tower import TwoTower, seeded
 from training.vocabulary import Vocabulary, item_inputs, pairs, queries
@@ -45,6 +46,7 @@ def ours(dataset: Dataset, training: Training) -> Learned:
         vocabulary, rows, list(pd.DatetimeIndex(rows["event_timestamp"]).to_pydatetime()), training
     )
     labels = pairs(vocabulary, rows, towers.LABEL_HALF_LIFE_DAYS)
+    start(model, pd.factorize(rows["user_id"])[0], labels)
     judge = towers.judging(Judge.of(dataset, training), dataset.cuts.V, vocabulary, training)
     rate, seed = training.learning_rate, training.seed
     return learn(model, asked, labels, epochs=training.epochs, learning_rate=rate, seed=seed, judge=judge)

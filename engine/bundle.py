@@ -1,7 +1,8 @@
 """A recommender on disk: numbers as .npz, tables as Parquet, the rest as JSON, and a manifest of SHA-256.
 
 No pickle is written or read. Every byte that is used is checked against the manifest first; the same
-recommender gives the same bytes, so that a bundle's digest names it.
+recommender gives the same bytes, so that a bundle's digest names it. Arrays are read once, into the memory where they stay: a
+server loads a release beside the one that answers, and each copy of it would be a hundred megabytes more and a pause.
 """
 
 from __future__ import annotations
@@ -16,12 +17,30 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from aisle.errors import BundleRejected
+from engine.npz import pack_arrays, unpack_arrays
+from engine.pauses import breathe
+
+__all__ = [
+    "digest",
+    "pack_arrays",
+    "pack_frame",
+    "pack_json",
+    "read",
+    "rejecting",
+    "unpack_arrays",
+    "unpack_frame",
+    "write",
+]
 
 MANIFEST = "manifest.json"
 FORMAT = 1
 _NAME = re.compile(r"[a-z0-9_]+\.(npz|parquet|json|txt)")
+PIECE = 1 << 20  # bytes of a file that are read and hashed at once
+ROWS = 4096  # of a table that become Python objects at once: a millisecond, in which no other thread runs
 
 
 def write(folder: Path, files: dict[str, bytes]) -> None:
@@ -37,8 +56,8 @@ def write(folder: Path, files: dict[str, bytes]) -> None:
     (folder / MANIFEST).write_text(json.dumps(body, indent=2) + "\n")
 
 
-def read(folder: Path) -> dict[str, bytes]:
-    """The files that the manifest names, all checked. Raises BundleRejected that lists every fault."""
+def read(folder: Path) -> dict[str, np.ndarray]:
+    """The files that the manifest names as uint8, all checked. Raises BundleRejected that lists every fault."""
     folder = Path(folder)
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
@@ -57,12 +76,25 @@ def read(folder: Path) -> dict[str, bytes]:
         elif not (folder / name).is_file():
             faults.append(f"{name} is missing")
         else:
-            found[name] = (folder / name).read_bytes()
-            if hashlib.sha256(found[name]).hexdigest() != digest:
+            found[name], read_digest = _content(folder / name)
+            if read_digest != digest:
                 faults.append(f"{name} does not match its SHA-256")
     if faults:
         raise BundleRejected(f"bundle {folder}: {'; '.join(faults)}; stage the version again")
     return found
+
+
+def _content(file: Path) -> tuple[np.ndarray, str]:
+    """A file's bytes and their SHA-256, piece by piece: neither reading nor hashing keeps other threads waiting."""
+    digest = hashlib.sha256()
+    with file.open("rb", buffering=0) as opened:
+        found = np.empty(file.stat().st_size, np.uint8)
+        start = 0
+        while count := opened.readinto(found[start : start + PIECE]):
+            digest.update(found[start : start + count])
+            start += count
+            breathe()
+    return found[:start], digest.hexdigest()
 
 
 @contextmanager
@@ -85,29 +117,20 @@ def digest(folder: Path) -> str:
     return hashlib.sha256((Path(folder) / MANIFEST).read_bytes()).hexdigest()
 
 
-def pack_arrays(arrays: dict[str, np.ndarray]) -> bytes:
-    """.npz bytes. Raises TypeError for an array of objects, which only a pickle could hold."""
-    objects = [name for name, array in arrays.items() if array.dtype.hasobject]
-    if objects:
-        raise TypeError(f"arrays of Python objects cannot be stored: {', '.join(objects)}")
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
-
-
-def unpack_arrays(content: bytes) -> dict[str, np.ndarray]:
-    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
-
-
 def pack_frame(frame: pd.DataFrame) -> bytes:
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False, compression="zstd")
     return buffer.getvalue()
 
 
-def unpack_frame(content: bytes) -> pd.DataFrame:
-    return pd.read_parquet(io.BytesIO(content))
+def unpack_frame(content: np.ndarray | bytes) -> pd.DataFrame:
+    """Raises ValueError or OSError for what is no table."""
+    table = pq.read_table(pa.BufferReader(pa.py_buffer(content)))
+    some = []
+    for start in range(0, table.num_rows, ROWS):
+        some.append(table.slice(start, ROWS).to_pandas())
+        breathe()
+    return pd.concat(some, ignore_index=True) if some else table.to_pandas()
 
 
 def pack_json(value: object) -> bytes:

@@ -1,18 +1,15 @@
-"""Chooses a blend's weights: coordinate ascent on the items that some source ranks high, for validation's buyers.
-
-Only each source's best items of a user are held, so that thousands of buyers of a large catalogue can decide.
-"""
+"""Chooses a blend's weights: coordinate ascent on the items that some source ranks high, for validation's buyers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 
-from engine import metrics
 from engine.blend import Scores, Weights
+from engine.board import Board
 
 DEPTH = 100  # of each source's best items that may enter the list
 AGAIN_ONLY = (
@@ -21,99 +18,7 @@ AGAIN_ONLY = (
 STEPS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 SCALES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 OFFSETS = tuple(np.arange(-2.0, 12.5, 0.5).tolist())
-
-
-@dataclass(frozen=True)
-class Board:
-    """The items worth looking at while weights are chosen: each source's best ones, per user.
-
-    values: (sources, users, places) float32. had, wanted: (users, places) bool. n_relevant: (users,) of the
-    whole truth. Places beyond a user's items hold -inf.
-    """
-
-    names: tuple[str, ...]
-    values: np.ndarray
-    had: np.ndarray
-    wanted: np.ndarray
-    n_relevant: np.ndarray
-
-    @classmethod
-    def of(
-        cls, normalised: Scores, had: np.ndarray, wanted: np.ndarray, allowed: np.ndarray, depth: int
-    ) -> Board:
-        """Users who wanted something that is `allowed` (users, items); each source's best `depth` items."""
-        users = np.flatnonzero((wanted & allowed).any(axis=1))
-        wanted, allowed, had = wanted[users] & allowed[users], allowed[users], had[users]
-        listed = np.zeros_like(allowed)
-        for scores in normalised.values():
-            best = metrics.top_k(np.where(allowed, scores[users], -np.inf), depth)
-            rows, places = np.nonzero(best >= 0)
-            listed[rows, best[rows, places]] = True
-        width = int(listed.sum(axis=1).max(initial=0))
-        items = np.argsort(~listed, axis=1, kind="stable")[:, :width]
-        empty = ~np.take_along_axis(listed, items, axis=1)
-        values = np.stack(
-            [np.take_along_axis(scores[users], items, axis=1) for scores in normalised.values()]
-        )
-        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-        values[:, empty] = -np.inf
-        return cls(
-            tuple(normalised),
-            values,
-            np.take_along_axis(had, items, axis=1),
-            np.take_along_axis(wanted, items, axis=1) & ~empty,
-            wanted.sum(axis=1),
-        )
-
-    @classmethod
-    def joined(cls, parts: Sequence[Board]) -> Board:
-        """The users of all parts, which have the same sources."""
-        width = max(part.values.shape[2] for part in parts)
-
-        def wide(values: np.ndarray, fill: float | bool) -> np.ndarray:
-            edges = [(0, 0)] * (values.ndim - 1) + [(0, width - values.shape[-1])]
-            return np.pad(values, edges, constant_values=fill)
-
-        return cls(
-            parts[0].names,
-            np.concatenate([wide(part.values, -np.inf) for part in parts], axis=1),
-            np.concatenate([wide(part.had, False) for part in parts]),
-            np.concatenate([wide(part.wanted, False) for part in parts]),
-            np.concatenate([part.n_relevant for part in parts]),
-        )
-
-    def only(self, names: Iterable[str]) -> Board:
-        """With these sources alone, in the board's order; a name that it has not is passed over."""
-        wanted = set(names)
-        left = [row for row, name in enumerate(self.names) if name in wanted]
-        return replace(self, names=tuple(self.names[row] for row in left), values=self.values[left])
-
-    def mix(self, weights: Mapping[str, float]) -> np.ndarray:
-        """(users, places): the weighted sum."""
-        total = np.where(np.isfinite(self.values[0]), np.float32(0.0), np.float32(-np.inf))
-        for name, values in zip(self.names, self.values, strict=True):
-            if weights.get(name):
-                total = total + np.float32(weights[name]) * values
-        return total
-
-    def ndcg(self, total: np.ndarray, k: int) -> float:
-        """Mean NDCG@k of the lists that `total` orders."""
-        if not len(total):
-            return 0.0
-        k = min(k, total.shape[1])
-        best = np.argpartition(-total, k - 1, axis=1)[:, :k]
-        order = np.argsort(-np.take_along_axis(total, best, axis=1), axis=1, kind="stable")
-        hits = np.take_along_axis(self.wanted, np.take_along_axis(best, order, axis=1), axis=1)
-        return float(metrics.ndcg(hits, self.n_relevant, k).mean())
-
-    def found(self, depth: int) -> int:
-        """How many of the wanted items are among the `depth` best of some source."""
-        listed = np.zeros_like(self.wanted)
-        for values in self.values:
-            best = metrics.top_k(values, depth)
-            rows, places = np.nonzero(best >= 0)
-            listed[rows, best[rows, places]] = True
-        return int((listed & self.wanted).sum())
+Weighed = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -171,16 +76,8 @@ class Boards:
             self.again is None or self.every is None
         ):  # what a user had is not shown: there is nothing to weigh
             return Weights({}, new, 0.0)
-        again, board = _ascend(self.again, k), self.every
-        fresh, known = board.mix(new), board.mix(again)
-        tried = {
-            (scale, offset): board.ndcg(
-                np.where(board.had, np.float32(scale) * known + np.float32(offset), fresh), k
-            )
-            for scale in SCALES
-            for offset in OFFSETS
-        }
-        scale, offset = max(tried, key=tried.__getitem__)
+        again = _ascend(self.again, k)
+        scale, offset = _lift(self.every, again, new, k)
         return Weights({source: round(weight * scale, 4) for source, weight in again.items()}, new, offset)
 
     def value(self, weights: Weights, k: int) -> float:
@@ -209,17 +106,39 @@ def choose_weights(
     return Boards.of(normalised, owned, truth, repeat).weights(k)
 
 
+def _lift(board: Board, again: Weighed, new: Weighed, k: int) -> tuple[float, float]:
+    """Scale and offset of what users had, over what is new to them: the best of SCALES and OFFSETS.
+
+    Neither changes the order within one of the two, so that only their `k` best are merged.
+    """
+    halves = [np.where(board.had, -np.inf, board.mix(new)), np.where(board.had, board.mix(again), -np.inf)]
+    places = [np.argsort(-half, axis=1, kind="stable")[:, :k] for half in halves]
+    fresh, known = (np.take_along_axis(*each, axis=1) for each in zip(halves, places, strict=True))
+    short = board.at(np.hstack(places), np.isfinite(np.hstack([fresh, known])))
+    tried = {
+        (scale, offset): short.ndcg(np.hstack([fresh, scale * known + offset]), k)
+        for scale in SCALES
+        for offset in OFFSETS
+    }
+    return max(tried, key=tried.__getitem__)
+
+
 def _ascend(board: Board, k: int, rounds: int = 4) -> dict[str, float]:
     """From the best single source on, tries each weight of each source in turn until nothing helps."""
     alone = {name: board.ndcg(board.mix({name: 1.0}), k) for name in board.names}
     first = max(alone, key=alone.__getitem__)
     weights, best = {name: float(name == first) for name in board.names}, alone[first]
+    seen: set[tuple[float, ...]] = set()  # a later round comes by the same places until something changes
     for _ in range(rounds):
         before = best
-        for name in board.names:
+        for name, values in zip(board.names, board.values, strict=True):
+            others = board.mix({**weights, name: 0.0})
             for step in STEPS:
                 trial = {**weights, name: step}
-                value = board.ndcg(board.mix(trial), k) if any(trial.values()) else 0.0
+                if (key := tuple(trial.values())) in seen or not any(key):
+                    continue
+                seen.add(key)
+                value = board.ndcg(others + np.float32(step) * values if step else others, k)
                 if value > best + 1e-5:
                     weights, best = trial, value
         if best <= before + 1e-4:

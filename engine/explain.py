@@ -90,7 +90,7 @@ class Paths:
         column = np.array([owners.index(name) for name in owner_of])
         leaves: list[np.ndarray] = []
         start = []
-        for tree in ranker.model.dump_model()["tree_info"]:
+        for tree in ranker.described()["tree_info"]:
             root, found = tree["tree_structure"], np.zeros((tree["num_leaves"], len(owners)))
             base = np.zeros(len(owners))
             base[-1] = root.get("internal_value", root.get("leaf_value", 0.0))
@@ -106,7 +106,9 @@ class Paths:
 
     def parts_of(self, reached: np.ndarray) -> list[dict[str, float]]:
         """As `parts`, of the leaves that rows reached: (n, trees) LightGBM's numbers."""
-        rows = self.table[reached + self.start].sum(axis=1)
+        from engine import compiled
+
+        rows = compiled.sums_of(self.table, self.start, reached)
         return [
             {name: value for name, value in zip(self.owners, row, strict=True) if value}
             for row in rows.tolist()

@@ -6,13 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
+from operator import lt
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from engine.returns import sent_back
 from engine.state import DAY, UserState, epoch
 
 
@@ -33,9 +35,13 @@ class Catalogue:
     @classmethod
     def of(cls, items: pd.DataFrame) -> Catalogue:
         """From an items frame, sorted by id whatever the reader's order; deleted items are no candidates."""
-        shown = items[~items["deleted"].fillna(False).astype(bool)] if "deleted" in items else items
-        shown = shown.drop_duplicates("item_id").sort_values("item_id").reset_index(drop=True)
-        return cls(shown["item_id"].astype(str).tolist(), shown)
+        gone = items["deleted"].fillna(False).astype(bool) if "deleted" in items else None
+        shown = items[~gone] if gone is not None and gone.any() else items
+        ids = shown["item_id"].astype(str).tolist()
+        if not all(map(lt, ids, islice(ids, 1, None))):
+            shown = shown.drop_duplicates("item_id").sort_values("item_id")
+            ids = shown["item_id"].astype(str).tolist()
+        return cls(ids, shown.reset_index(drop=True))
 
     @cached_property
     def _values(self) -> dict[str, np.ndarray]:
@@ -57,6 +63,8 @@ class Catalogue:
         if values is None:
             values = self._values[column] = self.frame[column].to_numpy(object)
         found: Any = values[row]
+        if isinstance(found, str):
+            return found
         if isinstance(found, (list, tuple, np.ndarray)):
             return list(found)
         return None if pd.isna(found) else found
@@ -69,6 +77,7 @@ class Catalogue:
 
 
 IMPRESSION = "impression"
+PURCHASE, RETURN = "purchase", "return"
 INTEREST = ("click", "view", "cart", "purchase", "like")  # what answers an exposure
 WANTED = ("cart", "purchase", "like", "undo")  # what takes a hide back
 ANSWER_SECONDS = 24 * 3600.0  # as of an outcome: later interest has other reasons
@@ -98,7 +107,7 @@ class Events:
 
     states: whose events these are. user, item: int32 rows. weight: float32 by event type. age: float64 days
     before `now`, never negative. countries: one name a user, '' where unknown. hidden: (2, pairs) int32 user and item
-    of what must not be recommended, see Counting.
+    of what must not be recommended, see Counting. sent_back: (n,) bool, purchases of which nothing was kept; None where there are none.
     """
 
     states: Sequence[UserState]
@@ -110,6 +119,7 @@ class Events:
     countries: np.ndarray
     now: datetime
     hidden: np.ndarray = field(default_factory=_no_pairs)
+    sent_back: np.ndarray | None = None
 
     @classmethod
     def of(
@@ -130,7 +140,7 @@ class Events:
         user = np.repeat(np.arange(len(states), dtype=np.int32), lengths)
         item = flat((index.get(i, -1) for i in chain.from_iterable(s.item_ids for s in states)), np.int32)
         names = list(
-            dict.fromkeys((*event_weights, *counting.never_again, IMPRESSION, *INTEREST, *WANTED, ""))
+            dict.fromkeys((*event_weights, *counting.never_again, IMPRESSION, RETURN, *INTEREST, *WANTED, ""))
         )
         code = {name: number for number, name in enumerate(names)}
         other = code[""]
@@ -143,6 +153,7 @@ class Events:
         if counting.unclicked_weight:
             weight = weight + past.unclicked(counting, moment)
         hidden = past.hidden(counting.never_again)
+        gone = past.sent_back(states)
         keep = (item >= 0) & (weight != 0)
         return cls(
             states,
@@ -154,6 +165,7 @@ class Events:
             np.array([s.country or "" for s in states], dtype=object),
             now,
             np.stack([user[hidden], item[hidden]]),
+            None if gone is None else gone[keep],
         )
 
     def among(self, n_items: int) -> Events:
@@ -167,6 +179,7 @@ class Events:
             weight=self.weight[keep],
             age=self.age[keep],
             hidden=self.hidden[:, shown],
+            sent_back=None if self.sent_back is None else self.sent_back[keep],
         )
 
     @property
@@ -194,15 +207,24 @@ class Events:
 
     def days(self) -> sparse.csr_array:
         """(users, items) float32: on how many different days a user had a positive event with an item."""
-        positive = np.flatnonzero(self.weight > 0)
+        return self._days(self.weight > 0)
+
+    def lasting_days(self) -> sparse.csr_array:
+        """As `days`, without those whose purchases were all sent back. On such a pair alone there is nothing left to store."""
+        if self.sent_back is None:
+            return self.days()
+        return self._days((self.weight > 0) & ~self.sent_back)
+
+    def _days(self, which: np.ndarray) -> sparse.csr_array:
+        positive = np.flatnonzero(which)
         day = self.day[positive]
         start = day.min(initial=0)
         span = int(day.max(initial=0) - start) + 1
         pair = self.user[positive].astype(np.int64) * self.n_items + self.item[positive]
         _, first = np.unique(pair * span + (day - start), return_index=True)
-        which = np.zeros(len(self.user), bool)
-        which[positive[first]] = True
-        return self.counts(which)
+        counted = np.zeros(len(self.user), bool)
+        counted[positive[first]] = True
+        return self.counts(counted)
 
     def owned(self) -> sparse.csr_array:
         """(users, items) 1 where the user ever had a positive event with the item."""
@@ -241,6 +263,18 @@ class _Past:
         wanted = np.zeros(len(self.code), bool)
         wanted[[self.code[name] for name in kinds]] = True
         return self.known & wanted[self.kind]
+
+    def sent_back(self, states: Sequence[UserState]) -> np.ndarray | None:
+        """Mask of the purchases of which no unit was kept; None where nothing was sent back."""
+        back = self.of([RETURN])
+        if not back.any():
+            return None
+        units = chain.from_iterable(
+            s.quantities if len(s.quantities) else [1.0] * len(s.item_ids) for s in states
+        )
+        quantity = np.abs(np.fromiter(units, np.float64, len(self.pair)))
+        quantity = np.where(quantity > 0, quantity, 1.0)  # who tells no number means one
+        return sent_back(self.pair, self.time, self.of([PURCHASE]), back, quantity)
 
     def hidden(self, never_again: Collection[str]) -> np.ndarray:
         """Places, one a pair, of the events that hide their item: none of WANTED is newer."""

@@ -20,6 +20,7 @@ import pandas as pd
 from scipy import sparse
 
 from engine.interactions import Catalogue, Events
+from engine.pauses import breathe
 from engine.sources.base import Arrays, Source
 from engine.sources.content import Content, words
 from engine.sources.neighbours import by_column, keep_largest_of_rows, rows_of
@@ -29,6 +30,7 @@ from engine.sources.two_tower import TwoTower
 from engine.trends import Trends
 
 NEIGHBOURS = 200  # items of content that a new one is held to be like, as `Content.fit` keeps
+AT_ONCE = 64  # items whose words are read before a rest
 TOWER_NEIGHBOURS = 10  # of them that speak for its place in the two-tower
 
 
@@ -84,6 +86,7 @@ def grow(
     alike = likeness(_known_words(catalogue), grown)
     found: dict[str, Any] = {}
     for name, source in sources.items():
+        breathe()
         if isinstance(source, Content):
             found[name] = replace(source, similarity=_with_rows(source.similarity, alike))
         elif isinstance(source, TwoTower):
@@ -131,6 +134,8 @@ class Words:
         column = dict(known or {})
         ends, columns, values = [0], [], []
         for row in range(start, len(catalogue)):
+            if row % AT_ONCE == 0:
+                breathe()
             for word, tf in Counter(words(catalogue, row)).items():
                 columns.append(column.setdefault(word, len(column)))
                 values.append(1 + math.log(tf))
@@ -194,6 +199,7 @@ def _tower(tower: TwoTower, catalogue: Catalogue, alike: sparse.csr_array) -> Tw
     mean = sparse.csr_array(weights[placed] / total[placed][:, None])
     vectors = mean @ tower.vectors
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    vectors *= (mean @ np.linalg.norm(tower.vectors, axis=1))[:, None]  # as long as they are: liked as much
     history = mean @ (tower.export.history_embeddings[tower.rows] * known[:, None])
     export = replace(
         tower.export,

@@ -6,18 +6,17 @@ comparable in the row where they stay, the best of all sources are found togethe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.blend import Weights, standardise
+from engine.blend import Weights
 from engine.cold import SPEAK_FOR_THEMSELVES
 from engine.interactions import Events
-from engine.metrics import best_first, bounds
-from engine.ranking import DEPTH, Candidates, described, different_days
+from engine.ranking import DEPTH, HALF_LIVES, Candidates, Things, different_days, names_of
 from engine.sources.neighbours import Taste
 from engine.vector_sources import query_of
 
@@ -139,18 +138,21 @@ class Scores:
 
 def sheet_of(model: Recommender, events: OneUser, allowed: np.ndarray | None = None) -> Sheet | None:
     """None where a score is not finite: the batch path knows what to do then. allowed: see `scored`."""
+    from engine import compiled  # where it is asked for: a job that answers nobody need not load a compiler
+
     names, cold, owned = tuple(model.sources), model.cold, events.owned().indices
     rows = np.empty((len(names), events.n_items), np.float32)
     behind: list[Behind] = []
     for row, (name, source) in enumerate(model.sources.items()):
         if name in model.indexed:
             behind.append(Behind(row, model.indexed[name], query_of(source, events)))
+            rows[row] = 0.0
             continue
-        scores = np.asarray(source.scores(events), np.float32)
+        rows[row] = source.scores(events)
         if cold is not None and len(cold.items) and name not in SPEAK_FOR_THEMSELVES:
-            cold.fill_one(scores[0])
-        if standardise(scores, rows[row : row + 1])[0]:
-            return None
+            cold.fill_one(rows[row])
+    if not compiled.standardise(rows):
+        return None
     sheet = Sheet(names, rows, tuple(behind))
     for each in behind:
         if not np.isfinite(each.query).all():
@@ -164,16 +166,13 @@ def sheet_of(model: Recommender, events: OneUser, allowed: np.ndarray | None = N
 
 def blended(sheet: Sheet, weights: Weights, owned: np.ndarray) -> np.ndarray:
     """As `blend.combine` of one user. owned: item rows."""
-    found = np.zeros(sheet.rows.shape[1], np.float32)
-    had = np.full(len(owned), weights.offset, np.float32)
-    for name, row in zip(sheet.names, sheet.rows, strict=True):
-        again, new = np.float32(weights.again.get(name, 0.0)), np.float32(weights.new.get(name, 0.0))
-        if new:
-            found += new * row
-        if again:
-            had += again * row[owned]
-    found[owned] = had
-    return found
+    from engine import compiled
+
+    again, new = (
+        np.array([each.get(name, 0.0) for name in sheet.names], np.float32)
+        for each in (weights.again, weights.new)
+    )
+    return compiled.blend(sheet.rows, again, new, np.float32(weights.offset), owned)
 
 
 def best_rows(
@@ -187,17 +186,48 @@ def best_rows(
         place[kept] = np.arange(len(kept))
         mine = place[owned]
         return kept[best_rows(rows[:, kept], mine[mine >= 0], repeat)] if len(kept) else kept
-    n = rows.shape[1]
-    had = np.zeros(n, bool)
-    had[owned] = True
-    chosen = had.copy() if repeat else np.zeros(n, bool)
-    most = min(DEPTH + len(owned), n)
-    for row, least in zip(rows, bounds(rows, most), strict=True):
-        among = best_first(row, least, most)
-        if repeat:
-            chosen[among[:DEPTH]] = True
-        chosen[among[~had[among]][:DEPTH]] = True
+    from engine import compiled
+
+    chosen = np.zeros(rows.shape[1], bool)
+    chosen[owned] = repeat
+    compiled.mark_best(rows, owned, DEPTH, repeat, chosen)
     return np.flatnonzero(chosen)
+
+
+def described(
+    events: OneUser, item: np.ndarray, sheet: Sheet, things: Things, sources: Sequence[str]
+) -> Candidates:
+    """As `ranking.described` of one user."""
+    from engine import compiled
+
+    own, days, positive = events.owned().indices, events.days().data, events.weight > 0
+    halved = 0.5 ** (events.age / np.array(HALF_LIVES)[:, None])
+    pair = compiled.past(own, days, events.item, positive, events.age, events.weight * halved)
+    names, rows = names_of(sources), {name: row for row, name in enumerate(sheet.names)}
+    features = np.empty((len(names), len(item)), np.float32)
+    compiled.describe(
+        item,
+        sheet.rows,
+        np.array([rows.get(name, -1) for name in sources], np.int64),
+        own,
+        pair,
+        _person(events, len(own), positive),
+        things.features,
+        things.price,
+        things.price[events.item].sum() / max(len(events.item), 1),
+        features,
+    )
+    return Candidates(np.zeros(len(item), np.int64), item, features.T, names)
+
+
+def _person(events: OneUser, items: int, positive: np.ndarray) -> np.ndarray:
+    """(USER,) float64 as `ranking._people`, of somebody with an event. items: how many different ones they had."""
+    lines, days = float(np.count_nonzero(positive)), float(len(set(events.day[positive].tolist())))
+    newest, oldest = events.age.min(), events.age.max()
+    gap = (oldest - newest) / max(days - 1, 1)
+    return np.array(
+        [len(events.item), days, newest, oldest, gap, items, 1 - items / max(lines, 1), lines / max(days, 1)]
+    )
 
 
 def scored(model: Recommender, events: OneUser, allowed: np.ndarray | None = None) -> Scores | None:
@@ -219,9 +249,7 @@ def scored(model: Recommender, events: OneUser, allowed: np.ndarray | None = Non
         scores[owned] = -np.inf
     if model.ranker is None:
         return Scores(scores, sheet)
-    user = np.zeros(len(item), np.int64)
-    values = dict(zip(sheet.names, sheet.rows[:, item], strict=True))
-    found = described(events, user, item, values, model.things, model.ranker.sources)
+    found = described(events, item, sheet, model.things, model.ranker.sources)
     if len(item):
         ranked, leaves = model.quick(found)
         scores -= scores.max() - ranked.min() + np.float32(1.0)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine import tree_text
 from engine.ranking import BOTH, ITEM, PAIR, SCORE, USER, Candidates
 
 if TYPE_CHECKING:
@@ -39,7 +40,11 @@ class Ranker:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The features that it reads, in order."""
-        return tuple(self.model.feature_name())
+        return tree_text.features_of(self.text)
+
+    def described(self) -> dict[str, Any]:
+        """feature_names, tree_info and average_output, as `lightgbm.Booster.dump_model` has them."""
+        return tree_text.described(self.text) or self.model.dump_model()
 
     @property
     def sources(self) -> tuple[str, ...]:

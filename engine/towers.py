@@ -22,7 +22,8 @@ Layer = tuple[np.ndarray, np.ndarray, str]  # kernel (in, out), bias (out,), 're
 class TowerExport:
     """Both towers, after training.
 
-    item_ids: n ids, the rows of the two item arrays. item_vectors: (n, d) float32, unit length.
+    item_ids: n ids, the rows of the two item arrays. item_vectors: (n, d) float32, of length 1 at
+    most: what many like is longer.
     history_embeddings: (n, h) float32, what the user tower reads of an item in a history.
     countries: c names; country_embeddings: (c + 1, e) float32, row 0 for an unknown country, row i + 1 for
     countries[i].

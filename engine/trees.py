@@ -7,8 +7,9 @@ one table of masks a feature. The leaves are LightGBM's own, and so are the scor
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +17,6 @@ import numpy as np
 from engine.ranking import ITEM, PAIR, USER, Candidates, Things
 
 if TYPE_CHECKING:
-    import lightgbm
-
     from engine.ranker import Ranker
 
 OWN = (*PAIR, "since_order_with")  # features of a user's own past with an item
@@ -26,33 +25,31 @@ ABSENT = {
     **dict.fromkeys(("last", "first", "gap", "overdue", "since_order_with"), np.nan),
 }
 MOST_LEAVES = 16  # of a tree: as many as a mask has bits
-LOWEST = np.zeros(1 << MOST_LEAVES, np.uint8)  # the lowest bit that is set, by mask
-for _bit in reversed(range(MOST_LEAVES)):
-    LOWEST[1 << _bit :: 1 << (_bit + 1)] = _bit
 
 
 @dataclass(frozen=True)
 class Trees:
-    """thresholds: by feature, ascending float64. masks: by feature, (thresholds + 2, trees) uint16 of the leaves that are still
-    possible after so many thresholds lie below the value; the last row for NaN. values: (leaves of all trees,) float64, each
-    tree's from the left. number: (leaves of all trees,) uint8, LightGBM's own number of each in its tree. start: (trees,) first leaf
-    of each. May be read from many threads.
+    """thresholds: of all features one after the other, ascending float64 each; those of feature f are [first[f], first[f + 1]).
+    masks: (thresholds + 2 a feature, trees) uint16 of the leaves that are still possible after so many of a feature's thresholds lie
+    below the value; each feature's last row for NaN. values: (leaves of all trees,) float64, each tree's from the left. number:
+    (leaves of all trees,) uint8, LightGBM's own number of each in its tree. start: (trees,) first leaf of each. May be read from
+    many threads.
     """
 
-    thresholds: tuple[np.ndarray, ...]
-    masks: tuple[np.ndarray, ...]
+    thresholds: np.ndarray
+    first: np.ndarray
+    masks: np.ndarray
     values: np.ndarray
     number: np.ndarray
     start: np.ndarray
 
     @classmethod
-    def of(cls, model: lightgbm.Booster) -> Trees | None:
-        """None for trees that are larger, or split otherwise, than those that `training` learns: LightGBM has to walk them."""
-        described = model.dump_model()
-        trees = described["tree_info"]
-        if described.get("average_output") or any(tree["num_leaves"] > MOST_LEAVES for tree in trees):
+    def of(cls, told: Mapping[str, Any]) -> Trees | None:
+        """From `Ranker.described`. None for trees that are larger, or split otherwise, than those that `training` learns: LightGBM has to walk them."""
+        trees = told["tree_info"]
+        if told.get("average_output") or any(tree["num_leaves"] > MOST_LEAVES for tree in trees):
             return None
-        nodes: list[list[_Node]] = [[] for _ in described["feature_names"]]
+        nodes: list[list[_Node]] = [[] for _ in told["feature_names"]]
         leaves: list[dict[str, Any]] = []
         start = []
         for number, tree in enumerate(trees):
@@ -66,34 +63,22 @@ class Trees:
         thresholds, masks = zip(*(_tables(each, len(trees)) for each in nodes), strict=True)
         values = np.array([leaf["leaf_value"] for leaf in leaves])
         numbers = np.array([leaf.get("leaf_index", 0) for leaf in leaves], np.uint8)
-        return cls(thresholds, masks, values, numbers, np.array(start))
-
-    def possible(self, feature: int, values: np.ndarray) -> np.ndarray:
-        """(n, trees) uint16: the leaves that these values of one feature leave over."""
-        known = self.thresholds[feature]
-        place = np.searchsorted(known, values)  # NaN sorts behind everything
-        if values.dtype.kind == "f":
-            place[values != values] = len(known) + 1
-        return self.masks[feature][place]
+        first = np.cumsum([0, *map(len, thresholds)])
+        return cls(np.concatenate(thresholds), first, np.vstack(masks), values, numbers, np.array(start))
 
     def strike(self, left: np.ndarray, columns: Iterable[tuple[int, np.ndarray]]) -> np.ndarray:
         """`left` (n, trees) uint16, less what these features' values (n,) exclude, in place."""
         for feature, values in columns:
-            if len(self.thresholds[feature]):
-                left &= self.possible(feature, values)
+            low, high = self.first[feature : feature + 2]
+            if low < high:
+                place = np.searchsorted(self.thresholds[low:high], values)  # NaN sorts behind everything
+                place[values != values] = high - low + 1
+                left &= self.masks[low + 2 * feature + place]
         return left
 
     def all(self, n: int) -> np.ndarray:
         """(n, trees) uint16: every leaf of every tree."""
         return np.full((n, len(self.start)), 0xFFFF, np.uint16)
-
-    def leaves(self, left: np.ndarray) -> np.ndarray:
-        """(n, trees) int64 places in `values`, from what all features leave over."""
-        return LOWEST[left] + self.start
-
-    def scores(self, leaves: np.ndarray) -> np.ndarray:
-        """(n,) float32."""
-        return self.values[leaves].sum(axis=1).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -117,7 +102,7 @@ class Ranking:
     @classmethod
     def of(cls, ranker: Ranker, things: Things) -> Ranking | None:
         """None where LightGBM has to walk the trees, see `Trees.of`."""
-        trees, place = Trees.of(ranker.model), {name: at for at, name in enumerate(ranker.names)}
+        trees, place = Trees.of(ranker.described()), {name: at for at, name in enumerate(ranker.names)}
         if trees is None or not place.keys() >= {*USER, *OWN, *ITEM}:
             return None
         columns = [(place[name], column) for name, column in zip(ITEM, things.features.T, strict=True)]
@@ -135,24 +120,40 @@ class Ranking:
         )
 
     def over(self, before: Things, things: Things) -> Ranking:
-        """With other values of some items, which alone are read anew."""
-        rows = np.flatnonzero((before.features != things.features).any(axis=1))
-        of_items = self.of_items.copy()
+        """With other values of some items, or more items behind the others, which alone are read anew."""
+        n, now = len(before.features), things.features
+        rows = np.flatnonzero((before.features != now[:n]).any(axis=1))
+        rows = np.concatenate([rows, np.arange(n, len(now))])
+        of_items = np.concatenate([self.of_items, self.trees.all(len(now) - n)])
         columns = [(at, things.features[rows, place]) for place, at in enumerate(self.item_at)]
         of_items[rows] = self.trees.strike(self.trees.all(len(rows)), columns)
         return replace(self, of_items=of_items)
 
-    def leaves(self, found: Candidates) -> np.ndarray:
-        """(n, trees) places in `trees.values`, for candidates of one user."""
+    def reached(self, found: Candidates) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) float32 scores and (n, trees) uint8 leaves, by LightGBM's own numbers, of candidates of one user."""
+        from engine import (
+            compiled,  # where it is asked for: a job that answers nobody need not load a compiler
+        )
+
         columns, trees = found.features.T, self.trees
-        left = self.of_items[found.item]
-        left &= trees.strike(trees.all(1), ((at, columns[at, :1]) for at in self.user_at))
-        trees.strike(left, ((at, columns[at]) for at in self.asked))
-        past = columns[self.last_at] == columns[self.last_at]
-        own = np.flatnonzero(past)
-        left[own] &= trees.strike(trees.all(len(own)), ((at, columns[at, own]) for at in self.own_at))
-        left[~past] &= self.absent
-        return trees.leaves(left)
+        return compiled.reached(
+            found.item,
+            columns,
+            self.of_items,
+            self.absent,
+            *self._places,
+            self.last_at,
+            trees.thresholds,
+            trees.first,
+            trees.masks,
+            trees.values,
+            trees.number,
+            trees.start,
+        )
+
+    @cached_property
+    def _places(self) -> list[np.ndarray]:
+        return [np.array(each, np.int64) for each in (self.user_at, self.own_at, self.asked)]
 
 
 @dataclass(frozen=True)

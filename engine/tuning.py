@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from engine.blend import Weights
 from engine.choosing import Boards
 from engine.interactions import Catalogue, Events
 from engine.ranking import DEPTH
@@ -46,27 +50,35 @@ def choose(
             for events, truth in trial.blocks()
         ]
     )
-    names = _selected(boards, tuple(fitted.sources), k) if select else tuple(fitted.sources)
-    fitted = fitted.without(set(fitted.sources) - set(names))
-    fitted = fitted.with_weights(boards.only(names).weights(k))
+    names = tuple(fitted.sources)
+    names, weights = _selected(boards, names, k) if select else (names, boards.weights(k))
+    fitted = fitted.without(set(fitted.sources) - set(names)).with_weights(weights)
     return fitted.recipe.model_copy(update={"cut": None}), fitted
 
 
-def _selected(boards: Boards, names: tuple[str, ...], k: int) -> tuple[str, ...]:
-    """The usual sources, and of the others, best first, each that is WORTH it to the blend or FINDS what the ranker may order."""
+def _selected(boards: Boards, names: tuple[str, ...], k: int) -> tuple[tuple[str, ...], Weights]:
+    """The usual sources, and of the others, best first, each that is WORTH it to the blend or FINDS what the ranker may order.
 
-    def value(names: list[str]) -> float:
+    With them their weights.
+    """
+
+    @cache
+    def weighed(names: frozenset[str]) -> tuple[Weights, float]:
         left = boards.only(names)
-        return left.value(left.weights(k), k)
+        weights = left.weights(k)
+        return weights, left.value(weights, k)
 
-    kept = [name for name in names if name in (*USUAL, TwoTower.name)]
-    beside = {name: value([*kept, name]) for name in names if name not in kept}
-    best, found = (value(kept), boards.only(kept).found(DEPTH)) if beside else (0.0, 0.0)
+    kept = frozenset(name for name in names if name in (*USUAL, TwoTower.name))
+    others = [name for name in names if name not in kept]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
+        beside = dict(zip(others, cores.map(lambda name: weighed(kept | {name})[1], others), strict=True))
+    best, found = (weighed(kept)[1], boards.only(kept).found(DEPTH)) if beside else (0.0, 0.0)
     for name in sorted(beside, key=lambda name: -beside[name]):
-        reached, finds = value([*kept, name]), boards.only([*kept, name]).found(DEPTH)
+        more = kept | {name}
+        reached, finds = weighed(more)[1], boards.only(more).found(DEPTH)
         if reached > best * (1 + WORTH) or finds > found * (1 + FINDS):
-            kept, best, found = [*kept, name], max(reached, best), finds
-    return tuple(name for name in names if name in kept)
+            kept, best, found = more, max(reached, best), finds
+    return tuple(name for name in names if name in kept), weighed(kept)[0]
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.linalg import lapack
 
 from engine import towers
 from engine.cold import SPEAK_FOR_THEMSELVES, Cold
 from engine.index import INDEXED_FROM, Indexed
 from engine.new_items import Grown
-from engine.sources.factors import Factors, regularisation
+from engine.sources.factors import Factors
+from engine.sources.neighbours import Taste
 from engine.sources.two_tower import TwoTower
 
 if TYPE_CHECKING:
@@ -21,13 +21,18 @@ if TYPE_CHECKING:
     from engine.sources.base import Source
 
 
-def indexed(sources: Mapping[str, Source], n_items: int, cold: Cold | None) -> dict[str, Indexed]:
-    """By source, its items behind an index; nothing for a catalogue of fewer than INDEXED_FROM items, whose scan is cheap."""
+def indexed(
+    sources: Mapping[str, Source], n_items: int, cold: Cold | None, like: Mapping[str, Indexed] | None = None
+) -> dict[str, Indexed]:
+    """By source, its items behind an index; nothing for a catalogue of fewer than INDEXED_FROM items, whose scan is cheap.
+
+    like: those of a model over fewer items, to which the others are added.
+    """
     if n_items < INDEXED_FROM:
         return {}
     found = {name: vectors_of(source) for name, source in sources.items()}
     return {
-        name: Indexed.of(filled(name, vectors, cold))
+        name: Indexed.of(filled(name, vectors, cold), (like or {}).get(name))
         for name, vectors in found.items()
         if vectors is not None
     }
@@ -50,20 +55,10 @@ def query_of(source: Any, events: Events) -> np.ndarray:
     if isinstance(source, Grown):
         return query_of(source.inner, events.among(source.n_fitted))
     if isinstance(source, Factors):
-        return _solved(source, events)
+        tastes = events.tastes(source.half_life_days)
+        return source.user(tastes) if isinstance(tastes, Taste) else source.users(tastes)[0]
     user = towers.user_vectors(source.export, events.states, events.now)[0]
     return np.append(user, np.float32(1.0)).astype(np.float32)
-
-
-def _solved(source: Factors, events: Events) -> np.ndarray:
-    """As `Factors.users` of one user, by Cholesky: a third of the time."""
-    tastes = events.tastes(source.half_life_days)
-    mine = source.items[tastes.indices]
-    weights = regularisation(tastes, source.unobserved, source.ridge, source.scaling)
-    system = source.gram + (mine * tastes.data[:, None]).T @ mine
-    system[np.diag_indices_from(system)] += weights[0]
-    _, found, fault = lapack.sposv(system, tastes.data @ mine, overwrite_a=True)
-    return found if fault == 0 else source.users(tastes)[0]
 
 
 def filled(name: str, vectors: np.ndarray, cold: Cold | None) -> np.ndarray:

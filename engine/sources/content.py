@@ -32,7 +32,6 @@ class Content:
     def fit(
         cls, events: Events, catalogue: Catalogue, neighbours: int = 200, half_life_days: float = 60.0
     ) -> Content:
-        """Memory: the product of BLOCK items' vectors while fitting, at most 8 BLOCK n_items bytes."""
         vectors = tfidf([words(catalogue, row) for row in range(len(catalogue))])
         similarity = nearest(vectors, sparse.csr_array(vectors.T), neighbours)
         return cls(by_column(similarity), half_life_days)

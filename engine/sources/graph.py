@@ -12,6 +12,7 @@ from engine.blend import normalise
 from engine.interactions import Catalogue, Events
 from engine.sources.base import Arrays
 from engine.sources.neighbours import (
+    Over,
     by_column,
     nearest,
     pack,
@@ -66,12 +67,8 @@ class Graph:
         taken = events.owned()
         users, items = degrees(taken)
         damped = scaled(taken, power(users, -user / 2), np.ones_like(items))
-        before, after = power(items, -history), power(items, -target)
-
-        def weigh(common: sparse.csr_array, start: int) -> None:
-            common.data *= after[rows_of(common) + start] * before[common.indices]
-
-        steps = by_column(nearest(sparse.csr_array(damped.T), damped, neighbours, weigh)).astype(np.float32)
+        over = Over(power(items, target), power(items, history))
+        steps = by_column(nearest(sparse.csr_array(damped.T), damped, neighbours, over))
         smooth = scaled(taken, power(users, -balance), power(items, -balance))
         vectors = directions(smooth, min(rank, max(1, min(smooth.shape) // RANK_SHARE)), seed)
         return cls(steps, vectors, power(items, -0.4), power(items, 0.2), share, half_life_days)

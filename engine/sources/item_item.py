@@ -10,7 +10,7 @@ from scipy import sparse
 
 from engine.interactions import Catalogue, Events
 from engine.sources.base import Arrays
-from engine.sources.neighbours import by_column, nearest, pack, product, rows_of, strongest, unpack
+from engine.sources.neighbours import Over, by_column, nearest, pack, product, strongest, unpack
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,9 @@ class ItemItem:
         neighbours: int = 200,
         half_life_days: float = 60.0,
     ) -> ItemItem:
-        """Memory: the sparse product of BLOCK items while fitting, then 8 bytes a neighbour."""
         bought = events.owned()
         norm = np.sqrt(np.asarray(bought.sum(axis=0)).ravel().astype(np.float32))
-
-        def cosine(common: sparse.csr_array, start: int) -> None:
-            common.data /= norm[rows_of(common) + start] * norm[common.indices] + np.float32(shrinkage)
-
-        similarity = nearest(sparse.csr_array(bought.T), bought, neighbours, cosine)
+        similarity = nearest(sparse.csr_array(bought.T), bought, neighbours, Over(norm, norm, shrinkage))
         return cls(by_column(similarity), half_life_days)
 
     def scores(self, events: Events) -> np.ndarray:

@@ -11,6 +11,7 @@ from scipy.linalg import lapack
 from engine.interactions import Catalogue, Events
 from engine.sources.base import Arrays
 from engine.sources.neighbours import (
+    Over,
     by_column,
     keep_largest,
     keep_largest_of_rows,
@@ -18,7 +19,6 @@ from engine.sources.neighbours import (
     pack,
     product,
     products,
-    rows_of,
     strongest,
     unpack,
 )
@@ -94,11 +94,7 @@ def local(tastes: sparse.csr_array, ridge: float, nearby: int) -> sparse.csr_arr
     """
     gram = co_occurrence(tastes)
     size = np.sqrt(np.maximum(gram.diagonal(), 1e-9)).astype(np.float32)
-
-    def cosine(common: sparse.csr_array, start: int) -> None:
-        common.data /= size[rows_of(common) + start] * size[common.indices]
-
-    found = nearest(sparse.csr_array(tastes.T), tastes, nearby, cosine)
+    found = nearest(sparse.csr_array(tastes.T), tastes, nearby, Over(size, size))
     place = np.full(gram.shape[0], -1, np.int32)
     for item in range(gram.shape[0]):
         mine = slice(found.indptr[item], found.indptr[item + 1])

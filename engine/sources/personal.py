@@ -14,8 +14,8 @@ from engine.sources.base import Arrays
 class Personal:
     """On how many days a user bought an item; ties by popularity, `tie` (n_items,) float32 in [0, 0.001].
 
-    Days, not lines or units: a line split in two, or a pallet, is one decision. What was sent back as often
-    as it was bought counts as never bought. Recency does not enter: on the data at hand it orders ties worse
+    Days, not lines or units: a line split in two, or a pallet, is one decision. A day whose purchases were all sent back does
+    not count, nor what is disliked by more than it was liked. Recency does not enter: on the data at hand it orders ties worse
     than popularity does, and the ranker reads it anyway.
     """
 
@@ -28,7 +28,7 @@ class Personal:
         return cls((buyers / max(buyers.max(initial=0.0), 1.0) * 1e-3).astype(np.float32))
 
     def scores(self, events: Events) -> np.ndarray:
-        days, net = events.days(), events.matrix()
+        days, net = events.lasting_days(), events.matrix()
         found = np.tile(self.tie, (events.n_users, 1))
         found[np.repeat(np.arange(events.n_users), np.diff(days.indptr)), days.indices] += days.data
         back = np.flatnonzero(net.data < 0)

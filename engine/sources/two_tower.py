@@ -14,10 +14,10 @@ from engine.towers import TowerExport, user_vectors
 
 @dataclass(frozen=True)
 class TwoTower:
-    """Cosine of user and item vectors, for the items of the catalogue.
+    """Products of user vectors (unit length) and item vectors (length 1 at most), for the items of the catalogue.
 
     rows: (n_items,) the tower's row of each catalogue item, -1 where it was not there when the tower was
-    trained: such items score like the least liked one.
+    trained: such items score -1, which no item scores less than.
     """
 
     export: TowerExport

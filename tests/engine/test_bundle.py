@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from aisle.errors import BundleRejected
@@ -100,6 +101,28 @@ def test_a_bundle_without_a_source_that_its_recipe_names_is_refused(copied: Path
     bundle.write(copied, files)
     with pytest.raises(BundleRejected, match=r"linear\.npz is missing"):
         Recommender.load(copied)
+
+
+def test_a_ranker_that_is_none_is_named(copied: Path) -> None:
+    files = {path.name: path.read_bytes() for path in copied.iterdir() if path.name != bundle.MANIFEST}
+    bundle.write(copied, {**files, "ranker.txt": b"no trees"})
+    with pytest.raises(BundleRejected, match=r"ranker\.txt"):
+        Recommender.load(copied)
+
+
+def test_what_new_items_read_like_is_stored(tmp_path: Path) -> None:
+    items, histories, _ = frames()
+    unsold = items.iloc[:1].assign(item_id="item 99", n_buyers=0.0)
+    fitted = Recommender.fit(pd.concat([items, unsold]), histories, CUT, Recipe())
+    fitted.save(tmp_path)
+    loaded = Recommender.load(tmp_path)
+    assert "cold" in loaded.__dict__
+    assert loaded.cold.items.tolist() == fitted.cold.items.tolist() == [len(items)]
+    np.testing.assert_array_equal(loaded.cold.alike.toarray(), fitted.cold.alike.toarray())
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    del files[bundle.MANIFEST], files["cold.npz"]
+    bundle.write(tmp_path, files)  # as a release of before has it
+    assert Recommender.load(tmp_path).cold.items.tolist() == fitted.cold.items.tolist()
 
 
 def test_objects_cannot_be_stored() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from scipy import sparse
 
-from engine.choosing import Boards
+from engine import metrics
+from engine.board import Board
+from engine.choosing import OFFSETS, Boards
 
 
 def shop(repeat: bool):
@@ -59,3 +63,31 @@ def test_a_source_less_is_a_smaller_choice() -> None:
     assert left.new.names == left.again.names == ("popularity", "noise")
     assert set(left.weights(10).new) == {"popularity", "noise"}
     assert left.value(left.weights(10), 10) < boards.value(boards.weights(10), 10)
+
+
+def test_a_lists_ndcg_is_that_of_its_order() -> None:
+    board = Boards.of(*shop(True), True, depth=15).every
+    total = board.mix({"linear": 1.0, "noise": 0.5})
+    order = np.argsort(-total, axis=1)[:, :10]
+    hits = np.take_along_axis(board.wanted, order, axis=1)
+    assert board.ndcg(total, 10) == pytest.approx(metrics.ndcg(hits, board.n_relevant, 10).mean())
+
+
+def test_of_items_that_tie_every_order_counts_alike() -> None:
+    total = np.array([[1.0, 0.5, 0.5, 0.5, 0.5, -np.inf]], np.float32)
+    wanted = np.array([[False, True, False, True, False, False]])
+    board = Board(("one",), total[None], np.zeros_like(wanted), wanted, np.array([3]))
+    orders = [[0, *order] for order in permutations([1, 2, 3, 4])]
+    each = [metrics.ndcg(wanted[:, order], board.n_relevant, 3)[0] for order in orders]
+    assert board.ndcg(total, 3) == pytest.approx(np.mean(each))
+
+
+def test_the_offset_is_the_best_over_the_whole_lists() -> None:
+    boards = Boards.of(*shop(True), True, depth=15)
+    weights, board = boards.weights(10), boards.every
+    fresh, known = board.mix(weights.new), board.mix(weights.again)
+    reached = {
+        offset: board.ndcg(np.where(board.had, known + np.float32(offset), fresh), 10) for offset in OFFSETS
+    }
+    assert reached[weights.offset] == max(reached.values())
+    assert min(reached.values()) < max(reached.values())

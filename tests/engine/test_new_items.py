@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from engine import vector_sources
 from engine.blend import Weights
 from engine.recipe import Recipe
 from engine.recommender import Recommender
 from engine.state import UserState, from_frame
 from tests.engine.shop import CUT, frames, tower
+from training.ranking import Examples, learn
 
 KINDS = ("cup", "plate", "lamp", "rug")
 EVERY = {
@@ -128,6 +130,54 @@ def test_a_new_item_has_similar_ones_and_growing_goes_on(grown) -> None:
     again = grown.with_items(NEW.iloc[:1].assign(item_id="a newer cup"))
     assert "a newer cup" in ids(again.similar("a new cup", 3))
     assert again.faults() == []
+
+
+@pytest.fixture(scope="module")
+def made(fitted) -> Recommender:
+    """With a ranker and an index, all that a release makes beforehand, and some items that nobody bought."""
+    items, histories, truth = frames()
+    unsold = pd.DataFrame(
+        {"item_id": ["item 98", "item 97"], "title": ["Green Cup", "Red Rug"], "brand": None, "price": 2.0}
+    )
+    unsold = unsold.assign(categories=[["gifts", "cup"], ["gifts", "rug"]], deleted=False)
+    items = pd.concat([shop_items(), unsold], ignore_index=True)
+    recipe = fitted.recipe.model_copy(update={"sources": {**fitted.recipe.sources, "factors": {}}})
+    found = Recommender.fit(items, histories, CUT, recipe, {"two_tower": tower()})
+    ranker = learn([Examples.of(found, histories, truth, 1000, 7)], 7)
+    assert ranker is not None
+    found = found.with_ranker(ranker)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vector_sources, "INDEXED_FROM", 1)
+        found.warm()
+    return found
+
+
+def test_what_was_made_is_made_for_the_new_items_alone(made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And says what it would say if it were made anew."""
+    monkeypatch.setattr(vector_sources, "INDEXED_FROM", 1)
+    grown = made
+    for some in (NEW.iloc[:2], NEW.iloc[2:], NEW.iloc[:1].assign(item_id="a newer cup")):
+        before, grown = grown, grown.with_items(some)
+        for name, each in grown.indexed.items():
+            assert each.index.turn is before.indexed[name].index.turn, name
+            assert len(each.index) == len(grown.catalogue)
+        grown.warm()
+    anew = Recommender(grown.recipe, grown.catalogue, grown.sources, grown.trends, grown.ranker)
+    assert grown.cold.items.tolist() == anew.cold.items.tolist()
+    assert grown.catalogue.index["a newer cup"] in grown.cold.items
+    np.testing.assert_allclose(grown.cold.alike.toarray(), anew.cold.alike.toarray(), rtol=1e-6)
+    np.testing.assert_array_equal(grown.ranking.of_items, anew.ranking.of_items)
+    states = from_frame(frames()[1])
+    for state in [*states[:20], UserState("v", None, ["a new cup"], ["view"], [int(CUT.timestamp())])]:
+        mine, theirs = grown.recommend(state, 20, CUT), anew.recommend(state, 20, CUT)
+        assert ids(mine) == ids(theirs)
+        assert [each.score for each in mine] == pytest.approx([each.score for each in theirs], abs=1e-5)
+
+
+def test_known_items_alone_leave_what_was_made(made) -> None:
+    found = made.with_items(pd.DataFrame({"item_id": ["item 03"], "price": [9.5]}))
+    assert found.cold is made.cold
+    assert found.paths is made.paths
 
 
 def test_it_is_not_saved(grown, tmp_path) -> None:

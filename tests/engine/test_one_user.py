@@ -9,13 +9,13 @@ from typing import cast
 import numpy as np
 import pytest
 
-from engine import vector_sources
+from engine import compiled, vector_sources
 from engine.blend import normalise
 from engine.index import Indexed
 from engine.interactions import Events
 from engine.metrics import top_k
 from engine.one_user import OneUser, best_rows, sheet_of
-from engine.ranking import union
+from engine.ranking import DEPTH, union
 from engine.recipe import Recipe
 from engine.recommender import Recommender
 from engine.sources.factors import Factors
@@ -78,11 +78,9 @@ def test_candidates_and_features_are_the_batch_paths(fitted, states) -> None:
 
 def test_the_trees_leaves_and_scores_are_lightgbms(fitted, states) -> None:
     found = fitted.rank(states[0], CUT).scored.candidates
-    leaves = fitted.ranking.leaves(found)
-    assert np.array_equal(
-        fitted.ranking.trees.number[leaves], fitted.ranker.model.predict(found.features, pred_leaf=True)
-    )
-    np.testing.assert_array_equal(fitted.ranking.trees.scores(leaves), fitted.ranker.scores(found))
+    scores, leaves = fitted.ranking.reached(found)
+    assert np.array_equal(leaves, fitted.ranker.model.predict(found.features, pred_leaf=True))
+    np.testing.assert_array_equal(scores, fitted.ranker.scores(found))
 
 
 def test_sums_of_a_history_are_those_of_many(fitted, states) -> None:
@@ -104,6 +102,34 @@ def test_the_best_of_many_rows_with_ties(fitted, states, repeat: bool) -> None:
     events = OneUser.over(fitted.events(states[:1], CUT))
     _, wanted = union(events, {str(row): each[None] for row, each in enumerate(scores)}, repeat)
     assert best_rows(scores, events.owned().indices, repeat).tolist() == wanted.tolist()
+
+
+def test_what_is_compiled_beforehand_is_what_a_request_asks_for(tmp_path, fitted, states) -> None:
+    """Else the first request of a machine would wait ten seconds for the compiler."""
+    fitted.save(tmp_path / "bundle")
+    model = Recommender.load(tmp_path / "bundle")
+    compiled.warm()
+    loops = {name: each for name, each in vars(compiled).items() if hasattr(each, "signatures")}
+    before = {name: set(each.signatures) for name, each in loops.items()}
+    for state in states:
+        ranked = model.rank(state, CUT)
+        model.told(ranked, np.arange(20), exact=False)
+    after = {name: {*each.signatures} - before[name] for name, each in loops.items()}
+    assert not {name: each for name, each in after.items() if each}
+
+
+@pytest.mark.parametrize("digits", [0, 1, 6])
+def test_the_best_of_long_rows_with_ties_and_what_must_not_be_shown(digits: int) -> None:
+    rng = np.random.default_rng(5)
+    rows = np.round(rng.normal(size=(3, 5003)), digits).astype(np.float32)
+    rows[1, 100:] = rows[2] = -np.inf
+    owned = rng.choice(5003, 90, replace=False)
+    wanted = set()
+    for row in rows:
+        among = np.lexsort((np.arange(5003), -row))
+        among = among[np.isfinite(row[among])]
+        wanted |= {*among[:DEPTH].tolist(), *among[~np.isin(among, owned)][:DEPTH].tolist()}
+    assert best_rows(rows, owned, True).tolist() == sorted(wanted | {*owned.tolist()})
 
 
 def test_the_best_of_a_long_row_are_found_in_blocks() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine import explain
-from engine import recommender as module
+from engine import scoring as module
 from engine.recipe import Recipe
 from engine.recommender import Recommender
 from engine.state import UserState, from_frame

@@ -15,7 +15,7 @@ from engine.sources.factors import Factors
 from engine.sources.graph import Graph
 from engine.sources.item_item import ItemItem
 from engine.sources.linear import Linear
-from engine.sources.neighbours import keep_largest, keep_largest_of_rows, nearest
+from engine.sources.neighbours import Over, keep_largest, keep_largest_of_rows, nearest
 from engine.sources.next_bought import NextBought
 from engine.sources.people import People
 from engine.sources.popularity import Popularity
@@ -133,12 +133,9 @@ def test_blocks_give_what_the_dense_matrix_gave(events: Events, catalogue: Catal
 def test_nearest_does_not_depend_on_the_block(block: int) -> None:
     left = sparse.random_array((30, 12), density=0.3, random_state=3, dtype=np.float32).tocsr()
     right = sparse.csr_array(left.T)
-
-    def doubled(values: sparse.csr_array, start: int) -> None:
-        values.data *= np.float32(2.0)
-
-    found = nearest(left, right, 4, doubled, block).toarray()
-    whole = 2 * (left @ right).toarray()
+    below, beside = (np.arange(1, 31, dtype=np.float32) ** power for power in (0.5, -0.3))
+    found = nearest(left, right, 4, Over(below, beside, 2.0), block).toarray()
+    whole = (left @ right).toarray() / (np.outer(below, beside) + np.float32(2.0))
     np.fill_diagonal(whole, 0.0)
     np.testing.assert_allclose(found, keep_largest(whole.T, 4).toarray().T, rtol=1e-6)
 
