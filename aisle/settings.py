@@ -30,6 +30,7 @@ class Spark(_Section):
     master: str
     driver_memory: str
     shuffle_partitions: int = Field(gt=0)
+    java_options: str
 
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -108,6 +109,7 @@ class Training(_Section):
     batch_size: int = Field(gt=0)
     dimension: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
+    tower_start: Literal["svd", "nothing"]
     history_items: int = Field(gt=0)
     history_half_life_days: float = Field(gt=0)
     blend_users: int = Field(gt=0)

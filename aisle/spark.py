@@ -47,7 +47,7 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.memory": settings.spark.driver_memory,
         "spark.sql.warehouse.dir": str(home() / "run" / "warehouse"),
-        "spark.driver.extraJavaOptions": "-Duser.timezone=UTC -XX:+UseSerialGC",
+        "spark.driver.extraJavaOptions": f"-Duser.timezone=UTC -XX:+UseSerialGC {settings.spark.java_options}".strip(),
     }
 
 

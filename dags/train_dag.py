@@ -12,7 +12,8 @@ guards; `publish` starts on it. A refused challenger ends the run here, with suc
 ## When a task fails
 
 - `dataset`: too little history for two held-out windows (`training.test_days`, `training.validation_days`), or Feast cannot answer.
-  Import more, or run `features` with the same `as_of` first.
+  Import more, or run `features` with the same `as_of` first. It is skipped, not failed, where nothing was bought since a champion or a
+  refused version learnt.
 - `fit`: training broke off; the log's last lines say where. Out of memory: lower `training.batch_size`. Clear the task: the
   training set is kept.
 - `evaluate`: the model or the champion cannot be loaded. `aisle models` names both; clear the task once they load.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
-from aisle import clock, features, lake
+from aisle import clock, features, lake, purchases
 from aisle.errors import NotThere
 from aisle.settings import Settings
 from aisle.stages import StepContext
@@ -49,6 +49,9 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
         raise NotThere(f"no event before as_of {as_of:%Y-%m-%d}: the first one is of {first:%Y-%m-%d %H:%M}")
     silver = versions(settings, before, anew=bool(context.params.get("rebuild")))
     wanted = grid.points(first, as_of, settings.features.daily_days, grid.cuts(settings))
+    end = purchases.windows_end(as_of, settings, silver["silver.interactions"])
+    if end < as_of:  # training will ask for what was known at its own cuts, which end with the purchases
+        wanted = sorted({*wanted, *grid.points(first, end, 0, grid.cuts(settings))})
     emit = as_of >= newest
     todo = plan(settings, wanted, before, silver, _rebuild_from(context, as_of))
     if todo.built:

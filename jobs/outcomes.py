@@ -69,11 +69,18 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
 
 
 def waiting() -> list[str]:
-    """Landed batches of the exposure log that ops.recommendations does not hold, oldest name first."""
+    """Landed batches of the exposure log that ops.recommendations does not hold, oldest name first; of which rows are left, since
+    an erasure may take them all."""
+    import pyarrow.parquet as pq
+
     folder = Path(lake.landing(KIND))
     if not folder.is_dir():
         return []
-    landed = [each.name for each in sorted(folder.iterdir()) if (each / "manifest.json").exists()]
+    landed = [
+        each.name
+        for each in sorted(folder.iterdir())
+        if (each / "manifest.json").exists() and pq.read_metadata(each / "rows.parquet").num_rows
+    ]
     if not landed or not lake.exists(SHOWN):
         return landed
     held = set(

@@ -2,7 +2,8 @@
 
 Writes `dataset/` into the run's folder. Four cuts: the gated model is trained up to T, its blend and ranker are chosen on
 [V, T), the ranker and the number of epochs learn from [R, V), the gate reads [T, A), and what is released is refitted up to
-A = `as_of`. A shop too young for R goes without a ranker.
+A = `as_of`. A shop too young for R goes without a ranker. Where nothing was bought in the newest days (a shop whose visitors only
+look, or a demo whose purchases are of another year), A is the day after the last purchase instead, and the result says so.
 
 - examples.parquet: one row per user and purchase day: user_id, event_timestamp (that midnight, UTC), label_items
   list<string>, split 'train' | 'validation' | 'test', and the features of `retrieval_v1` as of event_timestamp
@@ -15,6 +16,7 @@ A = `as_of`. A shop too young for R goes without a ranker.
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,7 +24,7 @@ from typing import Any
 
 import pandas as pd
 
-from aisle import clock, lake
+from aisle import clock, decisions, lake, purchases
 from aisle.errors import NotThere, TooLittleData
 from aisle.settings import Settings
 from aisle.stages import StepContext
@@ -82,10 +84,17 @@ class Dataset:
 
 
 def run(settings: Settings, context: StepContext) -> dict[str, Any]:
-    """Idempotent: a finished folder over the same Delta versions and cuts is used as it is."""
-    version = lake.version("silver.interactions")
-    cuts = Cuts.of(clock.settled(context.as_of), settings)
-    cuts = cuts.within(first_purchase(version) or cuts.A)
+    """Idempotent: a finished folder over the same Delta versions and cuts is used as it is.
+
+    Skips where the windows had to move back to purchases from which a champion or a refused challenger has learnt already.
+    """
+    version, asked = lake.version("silver.interactions"), clock.midnight_after(clock.settled(context.as_of))
+    end = purchases.windows_end(asked, settings, version)
+    moved = _moved(asked, end) if end < asked else {}
+    if moved and (why := learnt_already(settings, end)):
+        return {"skip": f"{moved['moved']}; {why}", "as_of": asked.isoformat()}
+    cuts = Cuts.of(end, settings)
+    cuts = cuts.within(purchases.first(version) or cuts.A)
     folder = lake.workdir("train", context.run_id) / "dataset"
     stamp = {**{name: lake.version(name) for name in READ}, **_said(cuts)}
     note = folder / "versions.json"
@@ -96,18 +105,33 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
             frame.to_parquet(folder / f"{name}.parquet", index=False)
         note.write_text(json.dumps(stamp))
     found = Dataset.load(folder)
-    return {"dataset": str(folder), **_said(cuts), "versions": found.versions, **_counts(found)}
+    return {"dataset": str(folder), **_said(cuts), "versions": found.versions, **_counts(found), **moved}
 
 
-def first_purchase(version: int) -> datetime | None:
-    """When something was first bought; None where nothing was. `version`: of silver.interactions."""
-    import pyarrow.compute as pc
+def _moved(asked: datetime, end: datetime) -> dict[str, str]:
+    """Said in the log and with the result."""
+    told = f"too little was bought in the days before {asked:%Y-%m-%d} to learn from: the windows end on {end:%Y-%m-%d}, with the purchases"
+    print(told, file=sys.stderr, flush=True)
+    return {"moved": told, "asked_as_of": asked.isoformat()}
 
-    if version < 0:
-        return None
-    bought: list[tuple[str, str, object]] = [("event_type", "=", "purchase")]
-    found = lake.read("silver.interactions", columns=["event_time"], filters=bought, at_version=version)
-    return pc.min(found["event_time"]).as_py()
+
+def learnt_already(settings: Settings, end: datetime) -> str:
+    """Who has learnt from the purchases up to `end`, so that no other is due: the champion, or a version that the gate left beside it."""
+    from aisle.registry import CHAMPION, Registry
+
+    champion = Registry(settings).by_alias(CHAMPION)
+    if champion is None:
+        return ""
+    if (known := champion.tags.get("as_of")) and clock.parse(known) >= end:
+        return f"champion {champion.version} has learnt from them"
+    for record in decisions.everything("gate"):
+        if (
+            record["as_of"]
+            and clock.parse(record["as_of"]) >= end
+            and record["champion"] == str(champion.version)
+        ):
+            return f"version {record['challenger']} has, and was {record['verdict']}"
+    return ""
 
 
 def build(settings: Settings, cuts: Cuts, version: int) -> dict[str, pd.DataFrame]:

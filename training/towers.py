@@ -18,12 +18,14 @@ from aisle.settings import Training
 from engine.towers import TowerExport
 from training.dataset import Dataset
 from training.judge import Judge
+from training.tower_start import start
 from training.tower_training import Learned, learn
-from training.two_tower import TwoTower, exported, restore, saved, seeded, tf, vocabulary_of
+from training.two_tower import TwoTower, exported, fits, restore, saved, seeded, tf, vocabulary_of
 from training.vocabulary import Queries, Vocabulary, item_inputs, pairs, queries
 
 LABEL_HALF_LIFE_DAYS = 30  # of a label's weight when examples are drawn
 WARM_EPOCHS = 2
+ANEW_EPOCHS = 3  # where there is no window to judge by: so many are usually kept where there is
 WARM_RATE = 1 / 3  # of the learning rate: the new days refine, they do not overwrite
 JUDGED_BY = "ndcg@10"
 
@@ -65,14 +67,21 @@ def fit(dataset: Dataset, settings: Training, progress: Callable[[str], None] = 
 def continued(
     weights: dict[str, np.ndarray], dataset: Dataset, since: datetime, cut: str, settings: Training
 ) -> Tower:
-    """Saved weights, continued on the labels from `since` up to the cut named `cut` ("T" | "A"); new items get rows."""
+    """Saved weights, continued on the labels from `since` up to the cut named `cut` ("T" | "A"); new items get rows.
+
+    Those of an older form of the model cannot be continued: the tower is learnt anew up to the cut.
+    """
     examples, items = dataset.frame("examples"), dataset.frame(f"items_{cut}")
     settings = settings.model_copy(update={"dimension": weights["item_table"].shape[1]})
     seeded(settings.seed)
     vocabulary = vocabulary_of(weights).grown(items["item_id"], examples["country"])
     model = TwoTower(vocabulary, item_inputs(vocabulary, items), settings)
+    until = getattr(dataset.cuts, cut)
+    if not fits(model, weights):
+        learned = _learn(model, examples, None, until, epochs=ANEW_EPOCHS, rate=settings.learning_rate)
+        return Tower(exported(model, _ids(items)), saved(model), learned)
     restore(model, weights)
-    return _continued(model, examples, (since, getattr(dataset.cuts, cut)), _ids(items))
+    return _continued(model, examples, (since, until), _ids(items))
 
 
 def _continued(
@@ -106,6 +115,8 @@ def _learn(
         model.settings,
     )
     wanted = pairs(model.vocabulary, rows, LABEL_HALF_LIFE_DAYS)
+    if since is None and len(wanted):
+        start(model, pd.factorize(rows["user_id"])[0], wanted)
     seed = model.settings.seed
     learned = learn(
         model, asked, wanted, epochs=epochs, learning_rate=rate, seed=seed, judge=judge, by=JUDGED_BY

@@ -48,8 +48,8 @@ class Frames:
         return {"examples": self.examples, "items_T": self.items}[name]
 
 
-def examples_of(window: Window, seed: int = 7) -> pd.DataFrame:
-    """user_id, country, event_timestamp, label_items and the history before it, newest first.
+def examples_of(window: Window, seed: int = 7, length: int = LENGTH) -> pd.DataFrame:
+    """user_id, country, event_timestamp, label_items and the the `length` newest events before it, newest first.
 
     One row per user and day with purchases; where a whole history is of one moment, one per fold of it.
     """
@@ -71,7 +71,7 @@ def examples_of(window: Window, seed: int = 7) -> pd.DataFrame:
         for moment, asked, before in parts:
             labels = columns[0][asked & bought]
             if len(labels) and before.any():
-                history = [each[before][:LENGTH].tolist() for each in columns]
+                history = [each[before][:length].tolist() for each in columns]
                 rows.append([user.user_id, user.country, moment, list(dict.fromkeys(labels)), *history])
     return pd.DataFrame(rows, columns=["user_id", "country", "event_timestamp", "label_items", *LISTS])
 

@@ -224,3 +224,16 @@ def test_each_gold_table_keeps_its_contract(shop: Settings) -> None:
         assert len(keys) > 0, name
         assert not keys.duplicated().any(), name
         assert not keys.isna().any().any(), name
+
+
+def test_where_purchases_ended_long_before_the_newest_click_training_finds_its_cuts(
+    shop: Settings, events: pd.DataFrame
+) -> None:
+    newest = datetime(2011, 9, 14, 9, tzinfo=UTC)
+    write_silver(events.head(1).assign(event_id="click", event_type="click", event_time=newest), "two")
+    gold.run(shop, at(datetime(2011, 9, 15, tzinfo=UTC)))
+    bought = events[(events["event_time"] < AS_OF) & events["event_type"].eq("purchase")]
+    end = bought["event_time"].max().ceil("D").to_pydatetime()
+    cuts = {(end - timedelta(days=days)).isoformat() for days in (0, *gold.grid.cuts(shop))}
+    assert cuts <= set(features.built().points)
+    assert len(table("user_stats", end)) == bought["user_id"].nunique()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta
 
+import pyarrow.parquet as pq
 import pytest
 
 from aisle import lake
@@ -87,6 +88,14 @@ def test_a_batch_that_landed_late_goes_before_its_lists_do(short: Settings) -> N
     done = drop_old(short, days(15))
     assert (done["ops.recommendations"], done["landing"]) == (1, 1)
     assert (batches(), outcomes.waiting()) == ({"b2", "b3"}, ["b3"])
+
+
+def test_a_batch_that_an_erasure_emptied_is_waited_for_no_more() -> None:
+    land("b1", served("r1", "a"))
+    path = lake.landing("exposures") / "b1" / "rows.parquet"
+    assert outcomes.waiting() == ["b1"]
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    assert outcomes.waiting() == []
 
 
 def test_a_list_of_which_nothing_can_be_told_holds_up_no_other(short: Settings) -> None:

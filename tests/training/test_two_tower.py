@@ -18,6 +18,8 @@ from engine.towers import user_vectors
 from tests.training import frames
 from training import towers
 from training.dataset import Dataset
+from training.softmax import CatalogueSoftmax
+from training.tower_start import svd
 from training.tower_training import GROUP, _drawn
 from training.two_tower import TwoTower, exported, restore, seeded, tf
 from training.vocabulary import Pairs, Vocabulary, item_inputs, pairs, queries
@@ -100,8 +102,14 @@ def test_tensorflow_and_numpy_agree(dataset, learnt, training) -> None:
         tf.constant(each) for each in (asked.items, asked.weights, asked.countries, asked.log_count)
     )
     ours = user_vectors(tower.export, from_frame(histories), dataset.cuts.T)
-    assert np.abs(model.queries(arrays, model.item_features()).numpy() - ours).max() < 1e-4
-    assert np.abs(np.linalg.norm(tower.export.item_vectors, axis=1) - 1).max() < 1e-4
+    users = model.queries(arrays, model.item_features()).numpy()
+    assert np.abs(users - ours).max() < 1e-4
+    free = model.candidates(
+        tf.constant(vocabulary.item_rows(tower.export.item_ids)), model.item_features()
+    ).numpy()
+    longest = np.linalg.norm(free, axis=1).max()
+    assert np.abs(users @ free.T / longest - ours @ tower.export.item_vectors.T).max() < 1e-4
+    assert np.linalg.norm(tower.export.item_vectors, axis=1).max() == pytest.approx(1.0, abs=1e-5)
 
 
 def test_the_same_seed_gives_the_same_metrics_and_weights(dataset, learnt, training) -> None:
@@ -148,6 +156,88 @@ def test_an_item_nobody_bought_is_placed_by_its_words(training) -> None:
     model = TwoTower(vocabulary, item_inputs(vocabulary, items), training)
     found = exported(model, ["a", "b"])
     assert np.allclose(found.item_vectors[0], found.item_vectors[1])
+
+
+def two_camps() -> tuple[np.ndarray, Pairs]:
+    """Users 0 to 39 buy among items 1 to 10, users 40 to 79 among items 11 to 20: six each."""
+    random = np.random.default_rng(3)
+    query = np.repeat(np.arange(80), 6).astype(np.int32)
+    item = np.concatenate([random.permutation(10)[:6] + (1 if user < 40 else 11) for user in range(80)])
+    return np.arange(80), Pairs(query, item.astype(np.int32), np.ones(len(query)))
+
+
+def test_the_start_knows_who_buys_what() -> None:
+    people, bought = two_camps()
+    rows, candidates, history = svd(people, bought, size=4, seed=1)
+    assert rows.tolist() == list(range(1, 21))
+    scores = history @ candidates.T
+    assert scores[:10, :10].mean() > scores[:10, 10:].mean() + 0.5
+    assert scores[10:, 10:].mean() > scores[10:, :10].mean() + 0.5
+
+
+def test_a_small_shop_has_fewer_directions_than_numbers() -> None:
+    rows, candidates, history = svd(
+        np.zeros(2, int), Pairs(np.array([0, 1]), np.array([5, 3]), np.ones(2)), 8, 1
+    )
+    assert rows.tolist() == [3, 5]
+    assert candidates.shape == history.shape == (2, 8)
+    assert not candidates[:, 1:].any()
+    assert np.isfinite(candidates).all()
+    assert np.isfinite(history).all()
+
+
+@pytest.mark.parametrize("how", ["svd", "nothing"])
+def test_what_nobody_bought_starts_at_zero(training, how) -> None:
+    from training.tower_start import start
+
+    people, bought = two_camps()
+    items = pd.DataFrame(
+        {"item_id": [f"{i:02d}" for i in range(25)], "title": "", "price": 1.0, "brand": None}
+    )
+    items["categories"] = [[]] * 25
+    vocabulary = Vocabulary.of(items["item_id"], [])
+    model = TwoTower(
+        vocabulary, item_inputs(vocabulary, items), training.model_copy(update={"tower_start": how})
+    )
+    start(model, people, bought)
+    for table in (model.item_table.numpy(), model.history_table.numpy()):
+        assert table[1:21].any(axis=1).all()
+        assert not table[[0, *range(21, 26)]].any()
+
+
+def test_over_the_whole_catalogue_the_loss_is_the_softmax() -> None:
+    random = np.random.default_rng(0)
+    users, items = (random.normal(size=(n, 4)).astype(np.float32) for n in (3, 9))
+    wanted = np.array([2, 5, 0, 0, 8, 7], np.int32)  # two of each user
+    logits = users @ items.T / 0.5
+    owner = np.repeat(np.arange(3), 2)
+    expected = (np.log(np.exp(logits).sum(axis=1))[owner] - logits[owner, wanted]).mean()
+    task = CatalogueSoftmax(0.5)
+    everything = np.arange(9, dtype=np.int32)
+    found = task(*map(tf.constant, (users, items[wanted], items, wanted, everything)), tf.constant(1.0))
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    half = np.array([1, 2, 3, 5, 6], np.int32)
+    told = [
+        np.log1p(
+            9
+            / 5
+            * (np.exp(logits[user, half]).sum() - np.exp(logits[user, item]) * (item in half))
+            / np.exp(logits[user, item])
+        )
+        for user, item in zip(owner, wanted, strict=True)
+    ]
+    found = task(*map(tf.constant, (users, items[wanted], items[half], wanted, half)), tf.constant(5 / 9))
+    assert float(found) == pytest.approx(np.mean(told), rel=1e-5)
+
+
+def test_weights_of_an_older_form_are_learnt_anew(dataset, learnt, training) -> None:
+    old = dict(learnt["T"].weights)
+    old["candidate/0"] = np.pad(old["candidate/0"], ((0, 16), (0, 0)))
+    tower = towers.continued(old, dataset, dataset.cuts.T, "T", training)
+    assert len(tower.learned.epochs) == towers.ANEW_EPOCHS
+    assert tower.export.item_ids == learnt["T"].export.item_ids
+    again = towers.continued(tower.weights, dataset, dataset.cuts.T, "A", training)
+    assert len(again.learned.epochs) == towers.WARM_EPOCHS
 
 
 def test_weights_that_are_not_finite_are_refused(dataset, training) -> None:
