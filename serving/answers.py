@@ -64,8 +64,10 @@ class Answers:
 
     # -- from the event loop
 
-    async def ask(self, ask: Ask, request_id: str, if_none_match: str | None = None) -> Answered | str:
-        """The answer, logged and counted; or its entity tag, where the caller says that they have it.
+    async def ask(
+        self, ask: Ask, request_id: str, if_none_match: str | None = None, tagged: bool = False
+    ) -> Answered | str:
+        """The answer, logged and counted; or its entity tag, where the caller says that they have it. tagged: whether it has one.
 
         Raises ServiceFailed before the first release, NotThere for what the release or the kept pages do not know.
         """
@@ -81,12 +83,12 @@ class Answers:
         state, known, degraded = await self._state(ask)
         view, rules = await self.view(loaded), self.service.rulebook.current()
         key = self._key(ask, state, view, rules, degraded)
-        etag = self._etag(key, view, rules) if not degraded and ask.request_id is None else None
+        etag = self._etag(key, view, rules) if tagged and not degraded and ask.request_id is None else None
         if etag and matches(if_none_match, etag):
             return etag
         found = self.lists.get(key)
         self.service.figures.cached("lists", found is not None)
-        shared = self.shared.key(key, view, rules) if self.shared and found is None else None
+        shared = self.shared.key(key, view, rules, ask) if self.shared and found is None else None
         if shared is not None:
             found = await self.shared.get(shared, state)
             if found is not None:
@@ -113,7 +115,7 @@ class Answers:
         if ask.user_id is None:
             return *self._merged(UserState("", ask.country), ask), ()
         try:
-            held = self.service.histories.held(ask.user_id)
+            held = self.service.histories.at_once(ask.user_id)
             if held is None:
                 seconds = min(
                     self.settings.serving.feature_deadline_seconds,
@@ -222,7 +224,7 @@ class Answers:
         if not found.pool.degraded:
             self.lists.put(key, found)
             if self.shared:
-                self.shared.put(self.shared.key(key, view, rules), found)
+                self.shared.put(self.shared.key(key, view, rules, ask), found)
         return Answered("", loaded.pointer.version, loaded.variant, rules.version, 1, found)
 
 

@@ -14,11 +14,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from aisle.lake import home
 from aisle.settings import Settings
-from engine.recommender import Recommender
 from serving import (
     described,
     explaining,
     graph_ql,
+    heap,
     items_in,
     page,
     people,
@@ -38,7 +38,7 @@ from serving.figures import Figures, Served
 from serving.headers import Cors, SafeHeaders
 from serving.keys import Keyring
 from serving.landing import Landing
-from serving.live import LiveRelease, Loaded
+from serving.live import LiveRelease, Loaded, beside_requests
 from serving.overlay import Overlay
 from serving.prepared import Prepared
 from serving.rulebook import Rulebook
@@ -72,12 +72,13 @@ class Service:
         self.sessions = Sessions(settings, self.overlay.profile)
         self.searching = Searching(settings, self)
         self.told = ToldItems(self.overlay)
-        followers = (self.overlay.take, self.sessions.take, self.searching.take, self.told.take)
+        alone = settings.serving.cache == "process"
+        self.shared = None if alone else SharedLists(settings, self.told, self.figures.registry)
+        held = (self.histories.take, *((self.shared.take,) if self.shared else ()))
+        followers = (self.overlay.take, self.sessions.take, self.searching.take, self.told.take, *held)
         self.landing = Landing(settings, followers, self.figures.registry, self.overlay.rows)
         self.exposures = Exposures(settings.answers.exposure_queue, self.landing.offer, self.figures.registry)
         self.rulebook, self.together = Rulebook(), Together()
-        alone = settings.serving.cache == "process"
-        self.shared = None if alone else SharedLists(settings, self.told, self.figures.registry)
         self.answers = Answers(settings, self)
         self.prepared = Prepared(settings, self, self.answers, self.figures.registry)
         self._forgetting = threading.Timer(0.0, self._forget)  # of the release before; begins with a swap
@@ -111,13 +112,17 @@ class Service:
         self.landing.stop()
         tracing.stop()
 
-    def _accepts(self, recommender: Recommender) -> None:
+    def _accepts(self, loaded: Loaded) -> None:
         """Refuses a model whose feature service cannot be filled, as far as the online store can be asked."""
         self.histories.settled.wait(FEATURES_SECONDS)
         if self.histories.state == "open":
-            self.histories.store.check(recommender.recipe.feature_service)
-        self.answers.warm(recommender)
-        self.searching.prepare(recommender, first=self.live.current is None)
+            self.histories.store.check(loaded.recommender.recipe.feature_service)
+        self.answers.warm(loaded.recommender)
+        current = self.live.current
+        self.searching.prepare(loaded.recommender, first=current is None)
+        # Of the same version anew, views are kept under one name: the one that answers would be made again and again.
+        if current and current.pointer.version != loaded.pointer.version:
+            self.searching.views.of(self.answers.views.make_ready(loaded))
 
     def _swapped(self, loaded: Loaded | None) -> None:
         self.figures.swaps.labels("swapped" if loaded else "refused").inc()
@@ -131,13 +136,16 @@ class Service:
             self._forgetting.start()
 
     def _forget(self) -> None:
-        """Of releases that are served no more nothing stays in memory."""
+        """Of releases that are served no more nothing stays in memory. What only explaining asks for is made now."""
         second = self.live.second
         served = [each for each in (self.live.current, second[0] if second else None) if each]
         versions = {each.pointer.version for each in served}
-        self.overlay.keep(versions)
-        self.answers.views.keep(versions)
-        self.searching.views.keep(versions)
+        keepers = (self.overlay, self.answers.views, self.searching.views)
+        heap.let_go([gone for keeper in keepers for gone in keeper.keep(versions)])
+        with beside_requests():
+            for each in served:
+                if each.recommender.ranker:
+                    each.recommender.ranker.model  # noqa: B018
         self.settle()
 
     def _served(self) -> Served:

@@ -148,8 +148,10 @@ def bodies(settings: Settings) -> SimpleNamespace:
             return self
 
         def _ask(self, kind: Kind, **more: Any) -> Ask:
-            own = self.model_dump(include=set(Shared.model_fields) - {"explain"})
+            own = {name: getattr(self, name) for name in names}
             return Ask(kind=kind, **own, exact=self.explain, **more)
+
+    names = tuple(name for name in Shared.model_fields if name != "explain")
 
     class Ruled(Shared):
         rules: Rules = Field(

@@ -2,7 +2,7 @@
 
 Opening the store may take seconds, so a thread does it while the API is already up. One thread reads the store:
 while a read runs, the users that come meanwhile wait together and are read in one call. A store that is
-down or slow costs an answer its history, never the answer.
+down or slow costs an answer its history, never the answer. A store that is a file at hand is read by who asks, while it is quick.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ import queue
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as TooSlow
 from contextlib import suppress
 from typing import Any, Protocol
 
+from aisle import features
 from aisle.errors import FeatureMismatch, NotThere
 from aisle.settings import Settings
 from engine.state import UserState
 from serving.online import NotPlain, Reader
+from serving.promptly import Promptly
 
 log = logging.getLogger("aisle.features")
 
@@ -50,22 +52,19 @@ class OnlineStore:
 
     def __init__(self, settings: Settings):
         self.settings = settings
-        self._reader: Reader | None = None
+        self._folder = features.folder()
+        self._files = not settings.features.online  # as `features.online_store` tells, which takes longer
+        self._reader = Reader(self._folder, features.PROJECT)
+        self._prompt = Reader(self._folder, features.PROJECT, patience=0)
         self._by_feast: set[str] = set()  # services that need it
         self._lock = threading.Lock()  # a reader is for one thread, and a release is checked in another one
+        self._prompt_lock = threading.Lock()
 
     def _columns(self, service: str, users: Sequence[str]) -> dict[str, list[Any]]:
-        from aisle import features
-
-        where = features.folder()
-        if (
-            service not in self._by_feast and features.online_store(self.settings)["type"] == "sqlite"
-        ):  # not `features.config`, which looks for a Spark server
+        if self._files and service not in self._by_feast:
             try:
                 with self._lock:
-                    if self._reader is None or self._reader.folder != where:
-                        self._reader = Reader(where, features.PROJECT)
-                    return self._reader.read(service, users)
+                    return self._reader.read(service, users, COLUMNS)
             except NotPlain as why:
                 log.info("Feast itself reads %s: %s", service, why)
                 self._by_feast.add(service)
@@ -74,21 +73,18 @@ class OnlineStore:
         return features.online(self.settings, service, [{"user_id": user} for user in users])
 
     def read(self, service: str, users: Sequence[str]) -> list[UserState]:
-        found = self._columns(service, users)
-        nothing: list[Any] = [None] * len(users)
-        country, items, types, times, quantities = (found.get(name, nothing) for name in COLUMNS[1:])
-        return [
-            UserState(user, *row)
-            for user, row in zip(
-                users,
-                zip(
-                    (each if isinstance(each, str) else None for each in country),
-                    *([each or () for each in column] for column in (items, types, times, quantities)),
-                    strict=True,
-                ),
-                strict=True,
-            )
-        ]
+        return _states(users, self._columns(service, users))
+
+    def at_once(self, service: str, user_id: str) -> UserState | None:
+        """One user, read without waiting for a lock; None where the store is no file that is read here, or where another thread
+        reads so just now. Raises what `Reader.read` does, sqlite3.OperationalError where Feast writes.
+        """
+        if not self._files or service in self._by_feast or not self._prompt_lock.acquire(blocking=False):
+            return None
+        try:
+            return _states([user_id], self._prompt.read(service, [user_id], COLUMNS))[0]
+        finally:
+            self._prompt_lock.release()
 
     def check(self, service: str) -> None:
         try:
@@ -101,6 +97,15 @@ class OnlineStore:
                 f"feature service {service!r} lacks {', '.join(missing)}: "
                 "`aisle run features.feast` publishes it, or train a model on the service there is"
             )
+
+
+def _states(users: Sequence[str], found: dict[str, list[Any]]) -> list[UserState]:
+    nothing: list[Any] = [None] * len(users)
+    country, *lists = (found.get(name, nothing) for name in COLUMNS[1:])
+    return [
+        UserState(user, land if isinstance(land, str) else None, *(each or () for each in row))
+        for user, land, *row in zip(users, country, *lists, strict=True)
+    ]
 
 
 class Unavailable(Exception):
@@ -127,6 +132,8 @@ class Histories:
         self.settings, self.store, self.observe, self.service = settings, store, observe, service
         self.state = "opening"
         self.settled = threading.Event()
+        self._at_once = getattr(store, "at_once", None)  # of a store that is at hand
+        self._promptly = Promptly(self._at_once) if self._at_once else None
         self._waiting: queue.Queue[tuple[str, Future] | None] = queue.Queue(WAITING)
         self._cache: OrderedDict[str, tuple[float, UserState]] = OrderedDict()
         self._lock = threading.Lock()
@@ -147,12 +154,34 @@ class Histories:
             with self._lock:
                 self._cache.clear()
 
+    def take(self, kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The journal's side: what was read of who was erased is kept no longer."""
+        if kind == "erasures":
+            with self._lock:
+                for row in rows:
+                    self._cache.pop(row["user_id"], None)
+
     def held(self, user_id: str) -> UserState | None:
         """A state that was read at most serving.feature_cache_seconds ago."""
         with self._lock:
             held = self._cache.get(user_id)
         fresh = held and time.monotonic() - held[0] < self.settings.serving.feature_cache_seconds
         return held[1] if held and fresh else None
+
+    def at_once(self, user_id: str) -> UserState | None:
+        """The state of a user, `held` or read right here, in well under a millisecond; None where `ask` has to be asked instead.
+
+        For one thread, the event loop's. Raises nothing: whether the store is down is for `ask` to say.
+        """
+        held = self.held(user_id)
+        if held is not None or self._promptly is None or self.state != "open":
+            return held
+        started = time.monotonic()
+        found = self._promptly.read(self.service, user_id)
+        if found is not None:
+            self.observe(time.monotonic() - started)
+            self._keep(found)
+        return found
 
     def ask(self, user_id: str) -> Future[UserState]:
         """The state of a user, when it is read. Raises Unavailable, as the future may."""
@@ -187,6 +216,8 @@ class Histories:
     def _open(self) -> bool:
         try:
             self.store.read(self.service, ["warm up: no such user"])
+            if self._at_once is not None:
+                self._at_once(self.service, "warm up: no such user")
         except Exception as error:  # whatever the store's client raises: it is down until it answers
             if self.state != "down":
                 log.warning("the online store does not answer: %s: %s", type(error).__name__, error)

@@ -1,4 +1,4 @@
-"""What a release left in memory is not looked through by the garbage collector again and again.
+"""Python's memory around a release: its objects are not looked through again and again, and go in pieces when it is served no more.
 
 A release is some hundred thousand Python objects that live until the next one. CPython's collector of the oldest generation visits
 them all, for tenths of a second in which no request is answered. `gc.freeze` takes them out of its sight: docs.python.org/3/library/gc.html.
@@ -7,10 +7,94 @@ them all, for tenths of a second in which no request is answered. `gc.freeze` ta
 from __future__ import annotations
 
 import gc
+import itertools
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+WHOLE = 10  # releases after which all is looked through once: what requests left in circles would add up
+PIECE = 4096  # cells of a list that go at once: less than a millisecond
+BYTES = 2**20  # of an array after which there is a rest: the system takes its pages back one by one
+REST = 0.002  # seconds between two pieces
+_settled = itertools.count(1)
 
 
 def settle() -> None:
-    """Called when a release has settled in: collects once what older ones left, and sets the rest aside until the next time."""
-    gc.unfreeze()
-    gc.collect()
+    """Called when a release has settled in: sets aside what it left; now and then collects what requests and older ones left."""
+    if next(_settled) % WHOLE == 0:
+        gc.unfreeze()
+        gc.collect()
     gc.freeze()
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """While a release is made: nothing half made is looked through, and what is made is set aside at once."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def let_go(whole: Iterable[Any]) -> int:
+    """Frees what nobody else holds of these objects, piece by piece, with rests for whoever answers. Returns how many pieces."""
+    pieces = _pieces(whole)
+    del whole
+    count = len(pieces)
+    while pieces:
+        piece = pieces.popleft()  # what holds others goes before them, so that each goes on its own
+        if isinstance(piece, list) and sys.getrefcount(piece) == 2:
+            while len(piece) > PIECE:
+                del piece[-PIECE:]
+                time.sleep(REST)
+        elif isinstance(piece, dict) and sys.getrefcount(piece) == 2:
+            while len(piece) > PIECE:
+                for key in list(itertools.islice(piece, PIECE)):
+                    del piece[key]
+                time.sleep(REST)
+        large = isinstance(piece, pd.DataFrame) or (isinstance(piece, np.ndarray) and piece.nbytes > BYTES)
+        del piece
+        if large:
+            time.sleep(REST)
+    return count
+
+
+def _pieces(whole: Iterable[Any]) -> deque[Any]:
+    """What these objects hold, each once, holders before what they hold."""
+    found: deque[Any] = deque()
+    seen: set[int] = set()
+    queue = deque(whole)
+    while queue:
+        each = queue.popleft()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        within = _within(each)
+        if within is not None:
+            found.append(each)
+            queue.extend(within)
+    return found
+
+
+def _within(each: Any) -> Iterable[Any] | None:
+    """What an object of a release holds; None for one that is not worth a piece of its own."""
+    if isinstance(each, list | np.ndarray | pd.DataFrame):
+        return ()
+    if isinstance(each, Mapping) and type(each) is dict:
+        first = next(iter(each.values()), None)
+        return () if isinstance(first, str | int | float | type(None)) else list(each.values())
+    if isinstance(each, tuple):
+        return each
+    ours = type(each).__module__.partition(".")[0] in ("engine", "serving")
+    return (
+        list(vars(each).values()) if hasattr(each, "__dict__") and (ours or sparse.issparse(each)) else None
+    )

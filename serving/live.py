@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from aisle.errors import AisleError, BundleRejected, ServiceFailed
+from engine import compiled
+from engine.pauses import resting
 from engine.recommender import Recommender
 from serving import release
 from serving.release import Pointer
@@ -19,6 +23,10 @@ from serving.release import Pointer
 log = logging.getLogger("aisle.release")
 RETRY_SECONDS = (
     5.0  # before a refused release is tried again: it may have been staged anew, or memory be free
+)
+SHARE = 0.2  # of the time that a release is worked on while another one answers
+SWITCH_SECONDS = (
+    0.0001  # so long a request waits for the interpreter then, each of the many times that it wants it
 )
 
 
@@ -58,6 +66,32 @@ def load(pointer: Pointer) -> Recommender:
     return recommender
 
 
+class _Beside:
+    """How many threads work beside requests, and how the interpreter switched between threads before the first of them."""
+
+    lock = threading.Lock()
+    count = 0
+    before = 0.0
+
+
+@contextmanager
+def beside_requests() -> Iterator[None]:
+    """For work of this thread that takes a second or more while requests are answered: with rests, and on short notice."""
+    with _Beside.lock:
+        if not _Beside.count:
+            _Beside.before = sys.getswitchinterval()
+            sys.setswitchinterval(min(_Beside.before, SWITCH_SECONDS))
+        _Beside.count += 1
+    try:
+        with resting(SHARE):
+            yield
+    finally:
+        with _Beside.lock:
+            _Beside.count -= 1
+            if not _Beside.count:
+                sys.setswitchinterval(_Beside.before)
+
+
 def place_of(who: str) -> float:
     """Where somebody stands between 0 and 1: always at the same place, evenly spread, whatever the versions are.
 
@@ -77,12 +111,14 @@ class LiveRelease:
 
     second: a release beside the current one, and the share of shoppers that it answers.
 
-    accepts: called with a recommender before it is swapped in; raises an AisleError to refuse it.
+    accepts: called with a release before it is swapped in; raises an AisleError to refuse it. undisturbed: around its loading,
+    see serving.heap.
     """
 
     def __init__(
-        self, every: float, accepts: Callable[[Recommender], None], swapped: Callable[[Loaded | None], object]
+        self, every: float, accepts: Callable[[Loaded], None], swapped: Callable[[Loaded | None], object]
     ):
+        self.undisturbed: Callable[[], AbstractContextManager[None]] = nullcontext
         self.every, self.accepts, self.swapped = every, accepts, swapped
         self.current: Loaded | None = None
         self.second: tuple[Loaded, float] | None = None
@@ -119,6 +155,7 @@ class LiveRelease:
         return second[0] if who is not None and place_of(who) < second[1] else replace(first, variant="a")
 
     def _follow(self) -> None:
+        compiled.warm()  # ten seconds where it never was, and no release waits for it once another one answers
         while not self._stop.is_set():
             try:
                 self.look()
@@ -140,12 +177,11 @@ class LiveRelease:
             return False
         self._tried = (pointer, time.monotonic())
         try:
-            recommender = load(pointer)
-            self.accepts(recommender)
+            loaded = self._loaded(pointer)
         except (AisleError, OSError, MemoryError) as error:
             self._refuse(pointer, error)
             return False
-        self.current, self.fault = Loaded(pointer, recommender), None
+        self.current, self.fault = loaded, None
         log.info("version %s is served", pointer.version, extra={"model_version": pointer.version})
         self.swapped(self.current)
         return True
@@ -165,9 +201,8 @@ class LiveRelease:
             self.second = (self.second[0], found.share)
             return
         try:
-            recommender = load(found.pointer)
-            self.accepts(recommender)
-            service = recommender.recipe.feature_service
+            second = self._loaded(found.pointer, "b")
+            service = second.recommender.recipe.feature_service
             if service != self.current.recommender.recipe.feature_service:
                 raise BundleRejected(
                     f"it reads feature service {service!r}, and the first release another one"
@@ -176,8 +211,15 @@ class LiveRelease:
             log.error("version %s is not served beside: %s", found.pointer.version, error)
             self.second, self._beside = None, (found, time.monotonic())
             return
-        self.second = (Loaded(found.pointer, recommender, "b"), found.share)
+        self.second = (second, found.share)
         log.info("version %s is served beside, to %.3f of all", found.pointer.version, found.share)
+
+    def _loaded(self, pointer: Pointer, variant: str = "") -> Loaded:
+        """A release that is ready to answer. The first one comes as fast as it can, another one beside the requests."""
+        with self.undisturbed(), beside_requests() if self.current else nullcontext():
+            found = Loaded(pointer, load(pointer), variant)
+            self.accepts(found)
+            return found
 
     def _refuse(self, pointer: Pointer, error: Exception) -> None:
         kept = self.current.pointer.version if self.current else "none"

@@ -1,22 +1,23 @@
 """A feature service read straight from Feast's SQLite online store: the values of `get_online_features`, without importing Feast.
 
 The SDK resolves the service, builds a response of protocol buffers and walks through it for every call, which takes milliseconds
-before anything is read. Here the service is resolved once for each version of the registry file, and a read is one query a
-feature view for all users together.
+before anything is read. Here the service is resolved once for each version of the registry file, and a read is one query that
+finds a row a user. SQLite gives the interpreter's lock away at every row, and a thread at work keeps it for a while: few rows.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aisle.errors import NotThere
-from serving.feast_format import STRING, decoder, entity_key, messages
+from serving.feast_format import STRING, entity_key, messages
+from serving.feast_values import columns
 
 LOCKED_SECONDS = 1.0  # a read waits so long while Feast writes
 CACHE_KIB = 16_384  # of the store's pages in memory
@@ -35,55 +36,88 @@ class Part:
     join_key: str
     columns: tuple[str, ...]
 
+    def selected(self) -> list[str]:
+        """The value of each column for the entity `key`: by the table's primary key."""
+        names = [each.replace("'", "''") for each in self.columns]
+        of = f"(SELECT value FROM {self.table} WHERE entity_key = key AND feature_name ="
+        return [f"{of} '{name}')" for name in names]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A feature service: the name of the entity's id, its features in order, and what selects each for a `key`."""
+
+    join_key: str
+    columns: tuple[str, ...]
+    selected: tuple[str, ...]
+
+    def only(self, wanted: Collection[str]) -> Service:
+        """Of its features those that are wanted."""
+        kept = [pair for pair in zip(self.columns, self.selected, strict=True) if pair[0] in wanted]
+        return Service(self.join_key, tuple(pair[0] for pair in kept), tuple(pair[1] for pair in kept))
+
     def query(self, entities: int) -> str:
-        """Of three columns: entity_key, feature_name, value."""
-        marks = ",".join("?" * entities)
-        return f"SELECT entity_key, feature_name, value FROM {self.table} WHERE entity_key IN ({marks})"
+        """A row for each entity, in their order; NULL where there is nothing."""
+        marks = ",".join(["(?)"] * entities)
+        return f"WITH keys(key) AS (VALUES {marks}) SELECT {', '.join(self.selected)} FROM keys"
 
 
 class Reader:
-    """Reads of one registry file and one online store. For one thread."""
+    """Reads of one registry file and one online store. For one thread at a time.
 
-    def __init__(self, folder: Path, project: str):
-        self.folder, self.project = folder, project
+    patience: seconds that a read waits while Feast writes, before it raises sqlite3.OperationalError.
+    """
+
+    def __init__(self, folder: Path, project: str, patience: float = LOCKED_SECONDS):
+        self.folder, self.project, self.patience = folder, project, patience
         self.registry, self.store = folder / "registry.db", folder / "online.db"
-        self._value_of = decoder()
+        self._values = columns()
         self._seen: tuple[int, ...] = ()
         self._found: Any = None
-        self._parts: dict[str, tuple[Part, ...]] = {}
+        self._services: dict[tuple[str, tuple[str, ...] | None], Service] = {}
         self._opened: tuple[int, ...] = ()
         self._connection: sqlite3.Connection | None = None
 
-    def read(self, service: str, ids: Sequence[str]) -> dict[str, list[Any]]:
-        """The join key and the service's features by name, in the order of `ids`; None where there is nothing.
+    def read(
+        self, service: str, ids: Sequence[str], wanted: tuple[str, ...] | None = None
+    ) -> dict[str, list[Any]]:
+        """The join key and the service's features by name, all or those that are wanted; in the order of `ids`, None where
+        there is nothing.
 
         Raises NotThere where nothing was published, NotPlain where Feast has to read, sqlite3.Error and OSError
         where the store does not answer.
         """
-        parts, connection = self.parts(service), self._open()
-        places = {each: place for place, each in enumerate(dict.fromkeys(ids))}
-        found: dict[str, list[Any]] = {parts[0].join_key: list(places)}
-        for part in parts:
-            found |= self._columns(connection, part, places)
-        if len(places) == len(ids):
-            return found
-        asked = [places[each] for each in ids]
-        return {name: [column[place] for place in asked] for name, column in found.items()}
+        found, connection = self.service(service, wanted), self._open()
+        values: dict[str, list[Any]] = {found.join_key: list(ids)}
+        if not ids or not found.columns:
+            return values | {name: [] for name in found.columns}
+        keys = [entity_key(found.join_key, each) for each in ids]
+        rows: list[tuple[bytes | None, ...]] = []
+        for start in range(0, len(keys), AT_ONCE):
+            some = keys[start : start + AT_ONCE]
+            rows += connection.execute(found.query(len(some)), some).fetchall()
+        for name, column in zip(found.columns, zip(*rows, strict=True), strict=True):
+            try:
+                values[name] = self._values(column)
+            except KeyError as error:
+                raise NotPlain(f"{name} is stored as {error.args[0]}") from None
+        return values
 
-    def parts(self, service: str) -> tuple[Part, ...]:
-        """How a service is put together. Raises NotThere, NotPlain."""
+    def service(self, name: str, wanted: tuple[str, ...] | None = None) -> Service:
+        """How a service, or what is wanted of it, is put together. Raises NotThere, NotPlain."""
         try:
             seen = _version(self.registry)
         except FileNotFoundError:
             raise NotThere("nothing is online yet: run the features DAG, or `aisle run features`") from None
         if seen != self._seen:
             self._found = messages()["Registry"].FromString(self.registry.read_bytes())
-            self._seen, self._parts = seen, {}
-        if service not in self._parts:
-            self._parts[service] = self._resolved(service)
-        return self._parts[service]
+            self._seen, self._services = seen, {}
+        if (name, wanted) not in self._services:
+            whole = self._resolved(name)
+            self._services[name, wanted] = whole if wanted is None else whole.only(wanted)
+        return self._services[name, wanted]
 
-    def _resolved(self, service: str) -> tuple[Part, ...]:
+    def _resolved(self, service: str) -> Service:
         services = {each.spec.name: each.spec for each in self._found.feature_services}
         if service not in services:
             known = ", ".join(sorted(services)) or "none"
@@ -108,7 +142,8 @@ class Reader:
         names = [name for part in parts for name in part.columns]
         if not parts or len({part.join_key for part in parts}) > 1 or len(set(names)) < len(names):
             raise NotPlain(f"{service} joins entities, or has two features of one name")
-        return tuple(parts)
+        selected = tuple(each for part in parts for each in part.selected())
+        return Service(parts[0].join_key, tuple(names), selected)
 
     def _open(self) -> sqlite3.Connection:
         """The store, opened anew where another file took its place."""
@@ -121,30 +156,13 @@ class Reader:
             self._connection = sqlite3.connect(
                 f"{self.store.resolve().as_uri()}?mode=ro",
                 uri=True,
-                timeout=LOCKED_SECONDS,
+                timeout=self.patience,
                 isolation_level=None,
                 check_same_thread=False,
             )
             self._connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             self._opened = opened
         return self._connection
-
-    def _columns(
-        self, connection: sqlite3.Connection, part: Part, places: dict[str, int]
-    ) -> dict[str, list[Any]]:
-        """A view's features by name, each value at the place of its id."""
-        keys = {entity_key(part.join_key, each): place for each, place in places.items()}
-        found: dict[str, list[Any]] = {name: [None] * len(places) for name in part.columns}
-        asked, value_of = list(keys), self._value_of
-        for start in range(0, len(asked), AT_ONCE):
-            some = asked[start : start + AT_ONCE]
-            for key, name, value in connection.execute(part.query(len(some)), some):
-                try:
-                    if name in found:
-                        found[name][keys[key]] = value_of(value)
-                except KeyError as error:
-                    raise NotPlain(f"{name} is stored as {error.args[0]}") from None
-        return found
 
     def close(self) -> None:
         if self._connection is not None:

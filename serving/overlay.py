@@ -21,7 +21,7 @@ import pandas as pd
 
 from engine.recommender import Recommender
 from serving.laying import is_deleted, laid_over, shows
-from serving.live import Loaded
+from serving.live import Loaded, beside_requests
 from serving.release import Pointer
 from serving.sessions import Profile
 from serving.shelf import Shelf
@@ -96,11 +96,10 @@ class Overlay:
         """Rises with each change of an item, here or in silver."""
         return self._version + self.shelf.version
 
-    def keep(self, versions: Collection[str]) -> None:
-        """Lets go of all other releases, which would stay in memory with what is laid over them."""
+    def keep(self, versions: Collection[str]) -> list[Any]:
+        """Lets go of all other releases, which would stay in memory with what is laid over them, and gives them to who frees them."""
         with self._lock:
-            for version in self._laid.keys() - set(versions):
-                del self._laid[version]
+            return [self._laid.pop(version) for version in self._laid.keys() - set(versions)]
 
     # -- the journal's side
 
@@ -229,9 +228,10 @@ class Overlay:
         frame["deleted"] = False
         frame["brand"] = frame["brand"].fillna("")
         frame["price"] = pd.to_numeric(frame["price"]).astype(float)
-        grown = held.loaded.recommender.with_items(frame)
-        grown.faults()  # parses and allocates now what the first question would wait for
-        grown.warm()
+        with beside_requests():
+            grown = held.loaded.recommender.with_items(frame)
+            grown.faults()  # parses and allocates now what the first question would wait for
+            grown.warm()
         with self._lock:
             self._lay(held.loaded, _Base(grown, frozenset(new)))
             self._version += 1

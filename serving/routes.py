@@ -142,7 +142,8 @@ def answering(service: Any) -> Answering:
     """What all routes end in: the answer as a response, with its entity tag, or that it is the same still."""
 
     async def answer(request: Request, ask: Ask, if_none_match: str | None = None) -> Response:
-        found = await service.answers.ask(ask, request_id(), if_none_match)
+        tagged = request.method == "GET"  # who asks by POST has no use for a tag: RFC 9110, 13.1.2
+        found = await service.answers.ask(ask, request_id(), if_none_match, tagged)
         if isinstance(found, str):
             return Response(status_code=304, headers={"ETag": found, "Cache-Control": "private, no-cache"})
         noted(request, found)

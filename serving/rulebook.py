@@ -125,6 +125,7 @@ class Rulebook:
 
     def __init__(self) -> None:
         self._held, self._stamp, self._looked = EMPTY, (0, 0), 0.0
+        self._chain = Chain()
         self._lock = threading.Lock()
         self.fault: str | None = None
 
@@ -148,11 +149,11 @@ class Rulebook:
         if stamp == self._stamp:
             return
         try:
-            versions = history()
+            last = self._chain.last()
         except (OSError, TamperedRecord) as error:
             self._complain(error)
             return
-        self._held, self._stamp, self.fault = versions[-1] if versions else EMPTY, stamp, None
+        self._held, self._stamp, self.fault = last, stamp, None
 
     def _complain(self, error: Exception) -> None:
         if self.fault != str(error):
@@ -166,13 +167,12 @@ class Rulebook:
         """
         _path().parent.mkdir(parents=True, exist_ok=True)
         with FileLock(_path().with_name(".lock"), timeout=30):
-            versions = history()
-            last = versions[-1] if versions else EMPTY
+            last = self._chain.last()
             if expected is not None and expected != last.version:
                 raise RaceLost(
                     f"the rules are at version {last.version}, not {expected}: read them again, then repeat"
                 )
-            if book == last.book and versions:
+            if book == last.book and last.version:
                 return last
             body = {
                 "version": last.version + 1,
@@ -190,6 +190,37 @@ class Rulebook:
         with self._lock:
             self._look()
         return self._held
+
+
+class Chain:
+    """The history's last version, without judging a line twice. May be used from many threads.
+
+    A line that was judged is not looked at again as long as all bytes up to its end are those of then, by their digest. So that
+    a change of an old line is found as `history` finds it, and ten thousand versions are read in milliseconds.
+    """
+
+    def __init__(self) -> None:
+        self._judged = (
+            0,
+            hashlib.sha256().digest(),
+            EMPTY,
+        )  # bytes from the start, their digest, the last version in them
+
+    def last(self) -> Version:
+        """EMPTY before the first. Raises OSError, and TamperedRecord as `history` does."""
+        try:
+            text = memoryview(_path().read_bytes())
+        except FileNotFoundError:
+            text = memoryview(b"")
+        size, digest, last = self._judged
+        if hashlib.sha256(text[:size]).digest() != digest:
+            size, last = 0, EMPTY
+        *lines, half = bytes(text[size:]).split(b"\n")
+        for line in lines:
+            last = _version(last.version + 1, line.decode(errors="replace"), last.digest)
+        whole = len(text) - len(half)
+        self._judged = whole, hashlib.sha256(text[:whole]).digest(), last
+        return last
 
 
 def history() -> list[Version]:

@@ -56,9 +56,11 @@ def search(
     known: bool = True,
     degraded: Sequence[str] = (),
     kept: Kept | None = None,
+    matched: Matched | None = None,
     hurried: bool = False,
 ) -> Found:
     """One page. state: history and session of who asks. depth: items that pages are made of. kept: the answer that is turned.
+    matched: what an earlier try at the same question found, and a later one may use.
 
     hurried: there is no time for what the shopper likes. Raises NotThere for a category that no item has.
     """
@@ -67,7 +69,7 @@ def search(
     lost = [*degraded, *(["deadline"] if hurried else [])]
     now, rules = moment(view.view.recommender, state), book.rules(told.ask)
     with stage("match"):
-        fitting = Fitting.of(view, told)
+        fitting = (matched or Matched()).of(view, told)
         allowed = fitting.standing & _let_through(view, told, rules, state, now)
     with stage("rank"):
         liked = preference(view, state, now, known, lost, hurried)
@@ -144,6 +146,19 @@ class Fitting:
             "total_unfiltered": unfiltered,
             "note": note(matches, total, unfiltered),
         }
+
+
+class Matched:
+    """The text's part of one question, kept for a second try at it. May be read while another thread writes it."""
+
+    def __init__(self) -> None:
+        self._found: tuple[SearchView, Fitting] | None = None
+
+    def of(self, view: SearchView, searched: Searched) -> Fitting:
+        found = self._found
+        if found is None or found[0] is not view:
+            found = self._found = (view, Fitting.of(view, searched))
+        return found[1]
 
 
 @dataclass(frozen=True)

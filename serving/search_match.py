@@ -8,13 +8,14 @@ with most of the words, where none has all.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 from rapidfuzz.distance import OSA
 
+from serving.search_context import likeliest, others_of
 from serving.search_index import FIELDS, Hit, Matches, Matching, Word
 from serving.search_terms import FORM, JOINED, Meaning, Terms
 from serving.search_words import folded, joined, words
@@ -98,7 +99,9 @@ def parts(index: TextIndex, query: str) -> list[str]:
 
 
 def read(index: TextIndex, asked: Sequence[str], typing: bool, wide: bool = False) -> list[Reading]:
-    """A reading a word. wide: also those of words that are known as they stand."""
+    """A reading a word. wide: also those of words that are known as they stand. What a misspelt word is taken for first goes by the
+    others: by which of its corrections stand beside them in an item.
+    """
     terms, counts = index.terms, index.counts
     pairs = {first + second: place for place, (first, second) in enumerate(pairwise(asked))}
     one = {
@@ -107,7 +110,8 @@ def read(index: TextIndex, asked: Sequence[str], typing: bool, wide: bool = Fals
         if whole in terms.numbers and counts[terms.numbers[whole]]
         for more in (0, 1)
     }
-    found = []
+    found: list[Reading] = []
+    guessed: dict[int, list[Meaning]] = {}
     for place, word in enumerate(asked):
         last, split, code = place == len(asked) - 1, None, index.slot(word)
         meanings = terms.plain(word, counts)
@@ -123,10 +127,23 @@ def read(index: TextIndex, asked: Sequence[str], typing: bool, wide: bool = Fals
         if wide or not meanings:
             split = terms.in_two(word, counts)
         if wide or not (meanings or split):
-            meanings += with_forms(index, terms.corrected(word, counts, nearest=not wide), meanings)
-        if not (meanings or split):
-            meanings = with_forms(index, terms.corrected(word, counts, more=1), [])
+            guessed[place] = terms.corrected(word, counts, nearest=not wide)
+        if not (meanings or split or guessed[place]):
+            guessed[place] = terms.corrected(word, counts, more=1)
         found.append(Reading(word, meanings, split, word in index.optional))
+    beside: list[np.ndarray | None] = [None] * len(found)
+    if any(len(some) > 1 for some in guessed.values()):
+        wanted = [place for place, each in enumerate(found) if not each.optional]
+        tried = [
+            replace(found[place], meanings=[*found[place].meanings, *guessed.get(place, ())])
+            for place in wanted
+        ]
+        for place, others in zip(wanted, others_of([fit(index, each) > 0 for each in tried]), strict=True):
+            beside[place] = others
+    for place, some in guessed.items():
+        known = found[place].meanings
+        best = likeliest(index, some, beside[place])
+        found[place] = replace(found[place], meanings=[*known, *with_forms(index, best, known)])
     return found
 
 

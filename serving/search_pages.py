@@ -4,9 +4,8 @@ deleted is on none. In this process' memory, bounded in number and time.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from serving.search_view import SearchView
 
 @dataclass
 class Kept:
-    """An answer whose pages are turned. pages: ids by page, from 1 on. Changed under `lock` only.
+    """An answer whose pages are turned. pages: ids by page, from 1 on; each is put there once, whoever comes first.
 
     standing: of who asked, see Sessions.standing.
     """
@@ -28,7 +27,6 @@ class Kept:
     order: list[str]
     pages: dict[int, list[str]]
     standing: tuple[int, bool]
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Turning:
@@ -78,11 +76,10 @@ def page_of(
         return page, len(order) > len(page)
     ids, index = view.indexed.texts.ids, view.assortment.catalogue.index
     may_show, shown = set(order.tolist()), set()
-    with kept.lock:
-        for each in range(1, number + 1):
-            if each not in kept.pages:
-                rows = places.page(order, (each - 1) * k, k, frozenset(shown))
-                kept.pages[each] = [ids[row] for row in rows]
-            rows = [row for item in kept.pages[each] if (row := index.get(item, -1)) >= 0]
-            shown |= set(rows)
+    for each in range(1, number + 1):
+        if each not in kept.pages:
+            rows = places.page(order, (each - 1) * k, k, frozenset(shown))
+            kept.pages.setdefault(each, [ids[row] for row in rows])  # without a lock: see serving.turning
+        rows = [row for item in kept.pages[each] if (row := index.get(item, -1)) >= 0]
+        shown |= set(rows)
     return [row for row in rows if row in may_show], bool(may_show - shown)

@@ -20,7 +20,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from aisle.errors import ServiceFailed
+from aisle.errors import Overloaded, ServiceFailed
 from aisle.settings import Settings
 from engine.recommender import Recommender
 from engine.state import UserState
@@ -29,7 +29,7 @@ from serving.exposures import Exposure
 from serving.features import Unavailable
 from serving.figures import BUCKETS
 from serving.live import Loaded
-from serving.search_answers import Found, as_json, search
+from serving.search_answers import Found, Matched, as_json, search
 from serving.search_asking import Searched
 from serving.search_pages import Kept, Turning
 from serving.search_view import SearchView, SearchViews
@@ -38,6 +38,7 @@ from serving.telemetry import stage
 
 log = logging.getLogger("aisle.search")
 LEFT_FOR_WORK = 0.5  # of the deadline, whatever the features take
+HURRIED_SECONDS = 0.25  # beyond the deadline, for an answer by the text alone
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Searching:
         self.turning = Turning(settings.answers.kept_pages, settings.answers.page_seconds)
         self.figures = SearchFigures(service.figures.registry)
         self._workers = ThreadPoolExecutor(settings.answers.workers, thread_name_prefix="search")
+        self._hurried = ThreadPoolExecutor(1, thread_name_prefix="search-hurried")
 
     def take(self, kind: str, rows: Sequence[Any]) -> None:
         """The journal's side: called after the overlay's own."""
@@ -95,16 +97,19 @@ class Searching:
             log.exception("the search index could not be made")
 
     def stop(self) -> None:
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        for each in (self._workers, self._hurried):
+            each.shutdown(wait=False, cancel_futures=True)
 
     async def ask(self, searched: Searched, answer_id: str) -> Answer:
-        """Logged and counted. Raises ServiceFailed before the first release, NotThere for a category or a page that is not there."""
+        """Logged and counted. Raises ServiceFailed before the first release, NotThere for a category or a page that is not there,
+        Overloaded where not even a hurried answer came in time.
+        """
         started = time.perf_counter()
         loaded = self.service.live.serving_for(searched.ask.user_id or searched.ask.session_id)
         standing = self.service.sessions.standing(searched.ask.user_id, searched.ask.session_id)
         kept = self.turning.of(searched, standing) if searched.ask.page > 1 else None
         state, known, degraded = await self._who(searched.ask)
-        run = partial(self._run, loaded, searched, state, known, degraded, kept)
+        run = partial(self._run, loaded, searched, state, known, degraded, kept, Matched())
         found = await self._in_time(run, started)
         if searched.ask.page == 1:
             first = [each["item_id"] for each in found.body["items"]]
@@ -115,7 +120,7 @@ class Searching:
         """At once, in the caller's thread, neither logged nor kept: for our own page."""
         loaded = self.service.live.serving_for(searched.ask.user_id or searched.ask.session_id)
         state, known, degraded = self.service.answers.state_now(searched.ask)
-        found = self._run(loaded, searched, state, known, degraded, None)
+        found = self._run(loaded, searched, state, known, degraded, None, Matched())
         return Answer(self._head(loaded, found, ""), found)
 
     async def _who(self, ask: Ask) -> tuple[UserState, bool, tuple[str, ...]]:
@@ -125,7 +130,7 @@ class Searching:
             limit = self.settings.answers.deadline_seconds * (1 - LEFT_FOR_WORK)
             seconds = min(self.settings.serving.feature_deadline_seconds, limit)
             try:
-                held = self.service.histories.held(ask.user_id)
+                held = self.service.histories.at_once(ask.user_id)
                 if held is None:
                     with stage("features"), parked():
                         asked = asyncio.wrap_future(self.service.histories.ask(ask.user_id))
@@ -149,13 +154,13 @@ class Searching:
         known: bool,
         degraded: tuple[str, ...],
         kept: Kept | None,
+        matched: Matched,
         hurried: bool = False,
     ) -> Found:
         view = self._view(loaded, hurried)
         book, depth = self.service.rulebook.current().book, self.settings.answers.page_items
-        return search(
-            view, searched, state, book, self.settings.search, depth, known, degraded, kept, hurried
-        )
+        settings = self.settings.search
+        return search(view, searched, state, book, settings, depth, known, degraded, kept, matched, hurried)
 
     def _view(self, loaded: Loaded, hurried: bool) -> SearchView:
         """hurried: what there is, without waiting for what changed a moment ago. Raises ServiceFailed where there is nothing yet."""
@@ -167,12 +172,20 @@ class Searching:
         return found
 
     async def _in_time(self, run: Callable[..., Found], started: float) -> Found:
-        left = self.settings.answers.deadline_seconds - (time.perf_counter() - started)
-        here = contextvars.copy_context()  # for the stages of this request
-        with suppress(TimeoutError):
-            working = asyncio.get_running_loop().run_in_executor(self._workers, here.run, run)
-            return await asyncio.wait_for(working, max(left, 0.0))
-        return run(hurried=True)
+        """What `run` finds within the deadline, else what it finds by the text alone: in a thread of its own, since the event loop is
+        everybody's, and without matching the text again where that was done. Raises Overloaded.
+        """
+        loop, left = asyncio.get_running_loop(), self.settings.answers.deadline_seconds
+        left = max(left - (time.perf_counter() - started), 0.0)
+        for workers, seconds, hurried in (
+            (self._workers, left, False),
+            (self._hurried, HURRIED_SECONDS, True),
+        ):
+            here = contextvars.copy_context()  # for the stages of this request
+            with suppress(TimeoutError):
+                working = loop.run_in_executor(workers, partial(here.run, run, hurried=hurried))
+                return await asyncio.wait_for(working, seconds)
+        raise Overloaded("a search took longer than it may; ask again", retry_after=1)
 
     def _head(self, loaded: Loaded, found: Found, answer_id: str) -> dict[str, Any]:
         version = self.service.rulebook.current().version

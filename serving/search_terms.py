@@ -13,6 +13,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 from serving.cached import Lru
+from serving.search_sound import sound
 from serving.search_words import Stems
 
 How = Literal["exact", "form", "begins", "split", "joined", "corrected"]
@@ -20,7 +21,7 @@ FORM, JOINED = 0.98, 0.95  # what a word counts that is there in another form, i
 BEGINS = (0.8, 0.15)  # of a beginning: so much, and so much more times the share of the word that was typed
 CORRECTED = (1.0, 0.8, 0.65, 0.5)  # by edits
 OTHER_START = 0.1  # less, where the first letter was wrong: people seldom mistype it
-SECOND = 0.9  # times, of corrections that are not the likeliest one
+SOUNDS = 0.9  # of a word that sounds the same, however it is written
 MISSPELT, MISSPELT_SECONDS = 4096, 3600.0  # words whose corrections are kept
 MOST = 40  # terms that one word may stand for
 SHORTEST_BEGINNING = 2
@@ -60,7 +61,8 @@ class Terms:
     """The words of a catalogue, numbered in the order in which they came; a number never changes its word.
 
     terms, numbers: each way. sorted: for beginnings. stems: by stem, its terms. lengths: by number of letters, terms and their
-    numbers, of those that may be corrected to. Frozen; `with_new` shares what did not change.
+    numbers, of those that may be corrected to. sounds: by sound, its terms, where that is known. Frozen; `with_new` shares what did
+    not change.
     """
 
     stemmer: Stems
@@ -70,6 +72,7 @@ class Terms:
     sorted: Sequence[str] = ()
     stems: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     lengths: Mapping[int, tuple[list[str], list[int]]] = field(default_factory=dict)
+    sounds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     _near: Lru[list[tuple[int, int]]] = field(default_factory=lambda: Lru(MISSPELT, MISSPELT_SECONDS))
 
     def with_new(self, new: Sequence[str]) -> Terms:
@@ -77,11 +80,14 @@ class Terms:
         if not new:
             return self
         numbers, stems, lengths = dict(self.numbers), dict(self.stems), dict(self.lengths)
+        sounds = dict(self.sounds)
         copied: set[int] = set()
         for term in new:
             number = numbers[term] = len(numbers)
             stem = self.stemmer.of(term)
             stems[stem] = (*stems.get(stem, ()), number)
+            if spoken := self._sound(term):
+                sounds[spoken] = (*sounds.get(spoken, ()), number)
             size = len(term)
             if term.isalpha():
                 if size not in copied:
@@ -98,7 +104,11 @@ class Terms:
             sorted([*self.sorted, *new]),
             stems,
             lengths,
+            sounds,
         )
+
+    def _sound(self, word: str) -> str:
+        return sound(word) if self.stemmer.language == "english" else ""
 
     # -- what a word may mean; counts: by term, how many items have it. A term without an item is none.
 
@@ -130,26 +140,26 @@ class Terms:
     def corrected(
         self, word: str, counts: Sequence[int], nearest: bool = True, more: int = 0
     ) -> list[Meaning]:
-        """Terms within the edits that are forgiven, and so many `more`, the likeliest first. nearest: only those of the fewest edits."""
+        """Terms within the edits that are forgiven, and so many `more`, and those of the same sound; the likeliest first. nearest: of
+        the first only those of the fewest edits.
+        """
         most = self.edits.of(word, more)
-        near = [each for each in self.near(word, most) if counts[each[1]]] if most else []
+        if not most:
+            return []
+        near = [each for each in self.near(word, most) if counts[each[1]]]
         if nearest and near:
             fewest = min(near)[0]
             near = [each for each in near if each[0] == fewest]
-        found = [
-            Meaning(
-                number,
-                CORRECTED[edits] - OTHER_START * (self.terms[number][0] != word[0]),
-                "corrected",
-                edits,
-            )
+        likeness = {
+            number: (CORRECTED[edits] - OTHER_START * (self.terms[number][0] != word[0]), edits)
             for edits, number in near
-        ]
-        found.sort(key=lambda each: (-each.likeness, -counts[each.term]))
-        return [
-            each if not place else each._replace(likeness=each.likeness * SECOND)
-            for place, each in enumerate(found[:MOST])
-        ]
+        }
+        for number in self.sounds.get(self._sound(word), ()):
+            if counts[number] and self.terms[number] != word:
+                known = likeness.get(number, (0.0, OSA.distance(word, self.terms[number])))
+                likeness[number] = max(known[0], SOUNDS), known[1]
+        found = [Meaning(number, like, "corrected", edits) for number, (like, edits) in likeness.items()]
+        return sorted(found, key=lambda each: (-each.likeness, -counts[each.term]))[:MOST]
 
     def near(self, word: str, most: int) -> list[tuple[int, int]]:
         """(edits, term) of the terms of letters alone that are 1 to `most` edits away."""

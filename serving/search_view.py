@@ -16,6 +16,7 @@ import numpy as np
 from aisle.settings import Search
 from engine.assortment import Assortment
 from engine.interactions import Catalogue
+from engine.pauses import breathe
 from engine.recommender import Recommender
 from serving.cached import Lru
 from serving.laying import is_deleted
@@ -28,6 +29,7 @@ from serving.view import View
 RELEASES = 3  # whose search views are kept: served, the one before, one beside
 PLACES_BYTES = 32 * 2**20  # of shoppers' places that are kept, with what their reasons are told from
 PLACES_SECONDS = 30.0
+AT_ONCE = 4096  # rows that are compared before a rest
 
 
 @dataclass(frozen=True)
@@ -89,13 +91,17 @@ class Texts:
             (self.brands, before.brands),
             (self.categories, before.categories),
         )
-        rows = {
-            row
-            for now, then in columns
-            if now is not then
-            for row, new, old in zip(range(alike), now, then, strict=False)
-            if new is not old and not _same(new, old)
-        }
+        rows: set[int] = set()
+        for now, then in columns:
+            for start in range(0, alike if now is not then else 0, AT_ONCE):
+                some = zip(
+                    range(start, alike),
+                    now[start : start + AT_ONCE],
+                    then[start : start + AT_ONCE],
+                    strict=False,
+                )
+                rows |= {row for row, new, old in some if new is not old and not _same(new, old)}
+                breathe()
         found: dict[str, Document | None] = {self.ids[row]: self.document(row) for row in rows}
         held = {item: before.document(row) for row, item in enumerate(before.ids[alike:], alike)}
         for row, item in enumerate(self.ids[alike:], alike):
@@ -114,6 +120,8 @@ def _alike(one: Sequence[str], other: Sequence[str]) -> int:
 
 
 def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, str):
+        return one == other
     if isinstance(one, (list, tuple, np.ndarray)) and isinstance(other, (list, tuple, np.ndarray)):
         return list(one) == list(other)
     return bool(one == other) or (one != one and other != other)
@@ -220,12 +228,14 @@ class SearchViews:
             self._version += 1
             self._indexed = Indexed.of(Texts.of(catalogue), self.settings, self._indexed)
 
-    def keep(self, versions: Collection[str]) -> None:
-        """Lets go of all other releases, whose recommenders would stay in memory."""
+    def keep(self, versions: Collection[str]) -> list[SearchView]:
+        """Lets go of all other releases, whose recommenders would stay in memory, and gives them to who frees them."""
         with self._lock:
+            before = self._held
             self._held = OrderedDict(
-                (version, view) for version, view in self._held.items() if version in versions
+                (version, view) for version, view in before.items() if version in versions
             )
+            return [view for version, view in before.items() if version not in versions]
 
     def ready(self, view: View) -> SearchView | None:
         """The search view, where it need not be made first."""

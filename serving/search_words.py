@@ -92,6 +92,7 @@ class Stems:
     """
 
     def __init__(self, language: str):
+        self.language = language
         self._lock, self._stemmer = Lock(), None
         if language:
             try:

@@ -62,9 +62,24 @@ def config(settings: Settings, app: Any, **more: Any) -> Any:
     )
 
 
+def import_lightgbm() -> None:
+    """Without scikit-learn, for which it has wrappers that a server does not use: their import takes longer than all else of ours.
+
+    For a process of the API's own, before it has threads.
+    """
+    if "sklearn" in sys.modules:
+        return
+    sys.modules["sklearn"] = None  # type: ignore[assignment]
+    try:
+        import lightgbm  # noqa: F401
+    finally:
+        del sys.modules["sklearn"]
+
+
 def worker() -> FastAPI:
     """The app of one of several workers, in a process of its own."""
     sys.setswitchinterval(SWITCH_SECONDS)
+    import_lightgbm()
     log_as_json()
     return made(settings_module.load())
 
@@ -75,6 +90,7 @@ def made(settings: Settings) -> FastAPI:
 
     app = create_app(settings)
     app.state.service.settle = heap.settle
+    app.state.service.live.undisturbed = heap.undisturbed
     return app
 
 
@@ -101,6 +117,7 @@ def main(settings: Settings) -> None:
     log_as_json()
     log.info("listening on http://%s:%d", settings.serving.host, listener.getsockname()[1])
     if settings.serving.workers == 1:
+        import_lightgbm()
         uvicorn.Server(config(settings, made(settings))).run(sockets=[listener])
         return
     from serving.keys import page_secret

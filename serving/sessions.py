@@ -159,9 +159,11 @@ class Sessions:
             return next(iter(held.others), None) if held else None
 
     def sessions_of(self, user_id: str) -> list[str]:
+        """All that are known here to be this user's, or were before somebody else took one over: more than the newest SESSIONS."""
         with self._lock:
-            held = self._held.get(("user", user_id))
-            return sorted(held.others) if held else []
+            user, held = self._held.get(("user", user_id)), list(self._held.items())
+        theirs = {name for (kind, name), each in held if kind == "session" and each.others == (user_id,)}
+        return sorted(theirs.union(user.others if user else ()))
 
     def erasure(self, user_id: str) -> Erased | None:
         """Of a person who was erased; None for all others."""

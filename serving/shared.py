@@ -1,7 +1,8 @@
 """Lists in Redis, beside those of the process: what one worker worked out, the others need not.
 
 A list's key names the release, the rules' text, all that was told of items since, and who asks; so a change of any of them is
-another key, and nothing has to be searched for or deleted: what is not asked for any more ends by its time. No history is stored.
+another key, and what is not asked for any more ends by its time. No history is stored. Only an erasure deletes: the lists of the
+person and their sessions, see serving.owned.
 
 A Redis that is down or slow costs a request `serving.cache_timeout_seconds` once; then nobody asks it for REST_SECONDS, and
 answers go on from the process alone. Both are counted.
@@ -16,6 +17,8 @@ import queue
 import threading
 import time
 from base64 import b64decode, b64encode
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -27,6 +30,8 @@ from pydantic_core import from_json, to_json
 
 from aisle.settings import Settings
 from engine.state import UserState
+from serving import owned
+from serving.asking import Ask
 from serving.cached import Pool
 from serving.exposures import Shown
 from serving.making import Made
@@ -45,7 +50,7 @@ MOST_BYTES = 1_000_000  # of a stored list that is read
 
 class Figures:
     """aisle_shared_lists{outcome}: hit, miss, error (Redis failed or was slow), resting (not asked after an error), stored,
-    dropped (too many waited), strange (what was stored is no list)."""
+    dropped (too many waited), strange (what was stored is no list), erased (of a person who asked to be forgotten)."""
 
     def __init__(self, registry: CollectorRegistry):
         self.lists = Counter(
@@ -105,10 +110,18 @@ class Circuit:
 
 
 @dataclass(frozen=True)
+class Name:
+    """Of a list in Redis: its key, and the sets of those whose it is."""
+
+    key: str
+    owners: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Kept:
     """A list on its way to Redis."""
 
-    key: str
+    name: Name
     made: Made
 
 
@@ -129,33 +142,51 @@ class SharedLists:
         self.circuit = Circuit(f"{where.hostname or ''}:{where.port or ''}{where.path}", self.figures)
         self._client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._waiting: queue.Queue[Kept | None] = queue.Queue(WAITING)
+        self._waiting: queue.Queue[Kept | None] = queue.Queue(
+            WAITING
+        )  # None: look who was erased, or whether to stop
+        self._forgetting = owned.Forgetting(self.keep_seconds)
+        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._store, name="shared", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        try:
-            self._waiting.put_nowait(None)
-        except queue.Full:
-            return  # the thread is a daemon: what waits is not worth waiting for
+        self._stop.set()
+        self._wake()
         if self._thread.is_alive():
-            self._thread.join(timeout=5)
+            self._thread.join(timeout=5)  # a daemon: what waits is not worth waiting for
 
-    def key(self, key: tuple, view: View, rules: Version) -> str | None:
-        """The name of a list in every process; None where it is not to be shared, because more was told since its view."""
+    def take(self, kind: str, rows: Sequence[dict[str, Any]]) -> None:
+        """The journal's side: the lists of who was erased go, also those that other workers made."""
+        if kind == "erasures":
+            self._forgetting.take(rows)
+            self._wake()
+
+    def _wake(self) -> None:
+        with suppress(queue.Full):  # then it is awake
+            self._waiting.put_nowait(None)
+
+    def key(self, key: tuple, view: View, rules: Version, ask: Ask | None = None) -> Name | None:
+        """The name of a list in every process; None where it is not to be shared, because more was told since its view.
+
+        key: see Answers. ask: the question as it was asked, where the key's leaves its session out.
+        """
         told = self.told.of(view)
         if told is None:
             return None
         text = repr((FORMAT, told, rules.digest, key[0][:2], *key[2:]))
-        return (
-            f"aisle:list:{hashlib.blake2b(text.encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()}"
-        )
+        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        asked: Ask = ask or key[3]
+        who = (
+            (("user", asked.user_id), ("session", asked.session_id)) if key[2] else ()
+        )  # of no history: nobody's
+        return Name(f"aisle:list:{digest}", tuple(owned.owner(kind, each) for kind, each in who if each))
 
-    async def get(self, key: str | None, state: UserState) -> Made | None:
+    async def get(self, name: Name | None, state: UserState) -> Made | None:
         """A list that some worker made; None where there is none, or Redis does not say so in time. Raises nothing."""
-        if key is None:
+        if name is None:
             return None
         if not self.circuit.closed():
             self.figures.count("resting")
@@ -163,7 +194,7 @@ class SharedLists:
         try:
             with stage("shared"), parked():  # who waits for Redis is not at work
                 async with asyncio.timeout(self.seconds):
-                    found = await self._reader().get(key)
+                    found = await self._reader().get(name.key)
         except Exception as error:  # whatever the client raises: the answer is worked out here
             self.circuit.failed(error)
             return None
@@ -172,11 +203,11 @@ class SharedLists:
         self.figures.count("hit" if made else "strange" if found else "miss")
         return made
 
-    def put(self, key: str | None, made: Made) -> None:
-        if key is None or made.pool.degraded:
+    def put(self, name: Name | None, made: Made) -> None:
+        if name is None or made.pool.degraded:
             return
         try:
-            self._waiting.put_nowait(Kept(key, made))
+            self._waiting.put_nowait(Kept(name, made))
         except queue.Full:
             self.figures.count("dropped")
 
@@ -196,18 +227,36 @@ class SharedLists:
 
     def _store(self) -> None:
         client = self._opened(self._redis, WRITE_TIMES * self.seconds)
-        while (kept := self._waiting.get()) is not None:
+        while not self._stop.is_set():
+            kept = None
+            with suppress(queue.Empty):
+                kept = self._waiting.get(timeout=self._forgetting.patience())
+            self._forget(client)
+            if kept is None:
+                continue
             if not self.circuit.closed():
                 self.figures.count("dropped")
                 continue
             try:
-                client.set(kept.key, packed(kept.made), ex=self.keep_seconds)
+                owned.store(client, kept.name.key, packed(kept.made), kept.name.owners, self.keep_seconds)
             except Exception as error:  # the next one may be stored
                 self.circuit.failed(error)
             else:
                 self.circuit.answered()
                 self.figures.count("stored")
         client.close()
+
+    def _forget(self, client: Any) -> None:
+        """Tried until it is done: a list of who was erased must not wait for its end."""
+        due = self._forgetting.due()
+        for place, each in enumerate(due):
+            try:
+                gone = owned.drop(client, each.owners)
+            except Exception as error:
+                self.circuit.failed(error)
+                self._forgetting.later(due[place:])
+                return
+            self.figures.lists.labels("erased").inc(gone)
 
 
 def packed(made: Made) -> bytes:

@@ -2,12 +2,14 @@
 
 But what the rules forbid by now, was deleted, or is hidden by its user meanwhile, is on no page. In this process' memory,
 bounded in number and time: with several workers a page may be asked of one that did not give the answer, which says so.
+
+Nobody waits for anybody: two threads may work out the same page, of which the first to put it there is right. A lock would be held
+as long as a page takes, and a hurried one is made on the event loop.
 """
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,7 +31,8 @@ PLAIN = ("segment", "popular", "curated")  # rungs that know nothing of a histor
 
 @dataclass
 class Kept:
-    """An answer whose pages are turned. pages: ids by page, from 1 on. Changed under `lock` only.
+    """An answer whose pages are turned. pages: ids by page, from 1 on; each is put there once, by `dict.setdefault`, and follows
+    from those before it.
 
     standing: of who asked, see Sessions.standing.
     """
@@ -38,7 +41,6 @@ class Kept:
     pool: Pool
     pages: dict[int, list[str]]
     standing: tuple[int, bool]
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Turned:
@@ -72,8 +74,7 @@ class Turned:
                 f"no answer {ask.request_id!r} of this question is kept (at most {self.most} answers for "
                 f"{self.seconds:.0f} s, in the process that gave it): ask for its first page again"
             )
-        with held.lock:
-            return _page(view, rules, together, held, ask.page, state, hurried)
+        return _page(view, rules, together, held, ask.page, state, hurried)
 
 
 def _page(
@@ -94,7 +95,7 @@ def _page(
     for page in range(1, number + 1):
         if page not in held.pages:
             rows = places.page(order, (page - 1) * ask.k, ask.k, frozenset(shown))
-            held.pages[page] = [ids[row] for row in rows]
+            held.pages.setdefault(page, [ids[row] for row in rows])
         shown |= set(assortment.rows_of(tuple(held.pages[page])))
     rows = [row for row in assortment.rows_of(tuple(held.pages[number])) if allowed[row]]
     told = _told(view, rules, together, held, rows, hurried)

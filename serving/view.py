@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from engine.assortment import Assortment
+from engine.pauses import breathe
 from engine.recommender import Ranked, Recommender
 from engine.state import UserState
 from serving.cached import Lru, fingerprint
@@ -56,7 +57,9 @@ class View:
     ) -> View:
         """like: an earlier view, whose parts are used again where the recommender is the same."""
         if like is not None and like.recommender is recommender:
-            assortment = Assortment.of(recommender.catalogue, stock, like.assortment)
+            assortment = like.assortment
+            if like.overlay != overlay:
+                assortment = Assortment.of(recommender.catalogue, stock, assortment)
             return cls(
                 version,
                 digest,
@@ -138,8 +141,22 @@ class Views:
     def prepare(self, recommender: Recommender) -> View:
         """A view before its release is served, so that no question waits for its parts."""
         recommender.warm()
-        self._prepared = View.of(recommender)
+        self._prepared = View.of(recommender, **self._told())
         return self._prepared
+
+    def _told(self) -> dict[str, Any]:
+        """What the overlay says, as `View.of` takes it."""
+        overlay = getattr(self.service, "overlay", None)
+        return {"overlay": overlay.version, "stock": overlay.stock} if overlay else {}
+
+    def make_ready(self, loaded: Loaded) -> View:
+        """The view of a release that is to be served, with what the first questions would wait for."""
+        found = self.of(loaded)
+        found.assortment.stock  # noqa: B018
+        for country in {country for view in list(self._held.values()) for country in list(view._orders)}:
+            breathe()
+            found.popular_order(country)
+        return found
 
     def ready(self, loaded: Loaded) -> View | None:
         """The view, where it need not be made first."""
@@ -156,18 +173,19 @@ class Views:
             found = self.ready(loaded)
             if found is not None:
                 return found
-            overlay, pointer = getattr(self.service, "overlay", None), loaded.pointer
-            version, held = (
-                (overlay.version if overlay else 0),
-                self._held.get(pointer.version, self._prepared),
-            )
+            overlay, pointer, told = getattr(self.service, "overlay", None), loaded.pointer, self._told()
+            prepared, held = self._prepared, self._held.get(pointer.version)
             recommender = overlay.recommender(loaded) if overlay else loaded.recommender
-            more = {"stock": overlay.stock} if overlay else {}
-            made = View.of(recommender, pointer.version, pointer.digest, version, like=held, **more)
+            fits = prepared is not None and prepared.recommender is recommender
+            if held is None or (fits and held.recommender is not recommender):
+                held = prepared
+            made = View.of(recommender, pointer.version, pointer.digest, like=held, **told)
             self._held = {**dict(list(self._held.items())[-1:]), pointer.version: made}
             return made
 
-    def keep(self, versions: Collection[str]) -> None:
-        """Lets go of the views of all other releases."""
+    def keep(self, versions: Collection[str]) -> list[View]:
+        """Lets go of the views of all other releases, and gives them to who frees them."""
         with self._lock:
-            self._held = {version: view for version, view in self._held.items() if version in versions}
+            before = self._held
+            self._held = {version: view for version, view in before.items() if version in versions}
+            return [view for version, view in before.items() if version not in versions]

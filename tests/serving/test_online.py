@@ -121,6 +121,9 @@ def test_values_are_those_of_feast(feast, rows: dict[str, dict], asked: list[str
             feast.get_feature_service(service), [{"user_id": user} for user in asked]
         ).to_dict()
         assert reader.read(service, asked) == theirs
+        some = {name: theirs[name] for name in ("user_id", "share", "times")}
+        assert reader.read(service, asked, ("times", "share", "another")) == some
+    assert reader.read("part", asked, ()) == {"user_id": asked}
     reader.close()
 
 
@@ -226,10 +229,10 @@ def test_a_read_looks_for_no_spark_and_a_reader_has_one_thread_at_a_time(
     reading, most = [], []
 
     class Slow:
-        def __init__(self, folder: Path, project: str):
+        def __init__(self, folder: Path, project: str, patience: float = 1.0):
             self.folder = folder
 
-        def read(self, service: str, users: list[str]) -> dict[str, list]:
+        def read(self, service: str, users: list[str], wanted: tuple[str, ...]) -> dict[str, list]:
             reading.append(users)
             most.append(len(reading))
             time.sleep(0.1)

@@ -157,6 +157,30 @@ def test_tampering_is_found_and_the_last_good_version_goes_on(
         held.put(RuleBook(), "somebody")
 
 
+def test_a_line_is_judged_once(aisle_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rulebook, "FOLLOW_SECONDS", 0.0)
+    judged: list[int] = []
+    plain, here = rulebook._version, threading.current_thread()
+
+    def counted(number: int, line: str, previous: str) -> rulebook.Version:
+        if threading.current_thread() is here:  # the API of other tests looks too
+            judged.append(number)
+        return plain(number, line, previous)
+
+    monkeypatch.setattr(rulebook, "_version", counted)
+    held, other = Rulebook(), Rulebook()
+    for number in range(1, 6):
+        held.put(RuleBook(all=Rules(exclude=(f"i{number}",))), "somebody")
+        assert other.current().version == number
+    assert judged == [number for number in range(1, 6) for _ in (held, other)]
+    path = home() / "rules" / "history.jsonl"
+    path.write_bytes(path.read_bytes()[: path.read_bytes().index(b"\n") + 1])
+    assert other.current().version == held.put(RuleBook(), "somebody").version - 1 == 1, (
+        "cut short, as restored"
+    )
+    assert [each.version for each in history()] == [1, 2]
+
+
 def test_half_a_line_of_a_killed_writer_was_never_in_force(aisle_home: Path) -> None:
     held = Rulebook()
     held.put(RuleBook(all=Rules(exclude=("é",))), "somebody")

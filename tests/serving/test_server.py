@@ -102,3 +102,12 @@ def test_its_log_is_json_without_keys_queries_or_people(served: tuple[str, subpr
     assert len(lines) > 20
     for secret in ("secret-person", "guess_guess", *(key.split("_", 3)[3] for key in plain.values())):
         assert secret not in text
+
+
+def test_a_server_has_lightgbm_without_scikit_learn() -> None:
+    asked = (
+        "import sys; from serving.server import import_lightgbm; import_lightgbm(); import lightgbm;"
+        "print('sklearn' in sys.modules, lightgbm.Booster.__name__); import sklearn"
+    )
+    found = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False", "Booster"]

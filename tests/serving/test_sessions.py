@@ -150,7 +150,8 @@ def test_memory_is_bounded(settings: Settings) -> None:
     for number in range(1000):  # one user with ever new sessions, and no item
         found.take("events", [row(number, 0, "search", None, user_id="bot", session_id=f"b{number}")])
     assert len(found._held) <= 100
-    assert len(found.sessions_of("bot")) <= 50
+    assert len(found._held["user", "bot"].others) <= 50
+    assert len(found.sessions_of("bot")) == 99, "all that are held"
     found.take("events", [row(2000, 2000, user_id="u99")])
     assert parts(found.merged(UserState("u99"), "u99", None))[0] == ["i1"]
 
@@ -201,12 +202,19 @@ def test_who_asks_with_a_session_alone_hears_of_that_session_alone(settings: Set
 
 def test_an_erasure_takes_what_was_done_in_more_sessions_than_are_joined(settings: Settings) -> None:
     rows = [row(number, number, user_id="u", session_id=f"s{number}") for number in range(60)]
-    found = taken(settings, rows)
-    found.take(
-        "erasures", [{"user_id": "u", "sessions": found.sessions_of("u"), "at": int(START + 90) * 1_000_000}]
-    )
-    assert not any(len(found.merged(UserState(""), None, f"s{number}").item_ids) for number in range(60))
-    assert found._events == 0
+    live = taken(settings, rows)
+    sessions = live.sessions_of("u")
+    assert len(sessions) == 60
+    erasure = {"user_id": "u", "sessions": sessions, "at": int(START + 90) * 1_000_000}
+    live.take("erasures", [erasure])
+    again = Sessions(
+        settings
+    )  # a restart reads the erasures first, then what was done before it was known whose it is
+    again.take("erasures", [erasure])
+    again.take("events", [row(100 + number, number, session_id=f"s{number}") for number in range(60)])
+    for found in (live, again):
+        assert not any(len(found.merged(UserState(""), None, f"s{number}").item_ids) for number in range(60))
+        assert found._events == 0
 
 
 def test_an_erasure_takes_nothing_of_who_took_the_session_over(settings: Settings) -> None:

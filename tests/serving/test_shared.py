@@ -9,22 +9,26 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
 from aisle import settings as settings_module
 from aisle.errors import SettingsError
 from aisle.settings import Settings
 from bench.pipeline import free_port
 from engine.state import UserState
-from serving import shared
+from serving import owned, shared
+from serving.asking import Ask
 from serving.cached import Pool
 from serving.exposures import Shown
 from serving.making import Made
-from serving.shared import packed, unpacked
+from serving.rulebook import EMPTY
+from serving.shared import SharedLists, packed, unpacked
 from serving.told_items import ToldItems
 from tests.serving.conftest import CUT, Kept, asking, running, stage
 from tests.serving.test_beside import until
@@ -142,7 +146,9 @@ def test_what_one_worker_made_the_other_need_not(workers: list[httpx.Client], re
     turned = ask(other, request_id=taken["request_id"], page=2)
     assert turned["items"], "its further pages are made from what was shared"
     assert not {each["item_id"] for each in turned["items"]} & {each["item_id"] for each in taken["items"]}
-    assert redis.client().ttl(redis.client().keys()[0]) > 3000
+    keys = redis.client().keys()
+    assert len(keys) == 2, "the list, and whose it is"
+    assert all(redis.client().ttl(key) > 3000 for key in keys)
 
 
 @needs_redis
@@ -216,12 +222,85 @@ def test_what_is_no_list_is_a_miss(workers: list[httpx.Client], redis: Redis) ->
     made = ask(one)
     until(lambda: counted(one, "stored") == 1)
     client = redis.client()
-    (key,) = client.keys()
+    (key,) = client.keys("aisle:list:*")
     client.set(key, b'{"rung": "personalised"}\n[1, 2')
     assert ask(other)["items"] == made["items"]
     assert counted(other, "strange") == 1
-    text = b"".join(value for value in [client.get(key)] if value)
+    text = b"".join(
+        [key, client.get(key), *client.keys("*"), *client.zrange(client.keys("aisle:lists-of:*")[0], 0, -1)]
+    )
     assert b"u001" not in text, "nothing about who asked is stored"
+
+
+def lists(redis: Redis) -> set[bytes]:
+    return set(redis.client().keys("aisle:list:*"))
+
+
+@needs_redis
+def test_an_erasure_takes_a_person_s_lists_along(
+    workers: list[httpx.Client], redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that either worker made, and one that comes late; nobody else's."""
+    monkeypatch.setattr(owned, "AGAIN_SECONDS", 1.0)
+    one, other = workers
+    ask(one, user="u002")
+    until(lambda: len(lists(redis)) == 1)
+    kept = lists(redis)
+    for number, client in enumerate([one, other, one]):
+        ask(client, rules={"price": {"max": 1000 + number}})
+    until(lambda: len(lists(redis)) == 4)
+    assert one.delete("/v1/users/u001").status_code == 202
+    until(lambda: lists(redis) == kept)
+    assert counted(one, "erased") + counted(other, "erased") == 3
+    late = owned.owner("user", "u001")
+    owned.store(redis.client(), "aisle:list:late", b"of a worker that was at it", [late], 3600)
+    until(lambda: lists(redis) == kept)
+    assert not redis.client().exists(late)
+
+
+@needs_redis
+def test_an_erasure_waits_for_a_redis_that_is_away(
+    workers: list[httpx.Client], redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = workers[0]
+    ask(one)
+    until(lambda: len(lists(redis)) == 1)
+    redis.process.send_signal(signal.SIGSTOP)
+    assert one.delete("/v1/users/u001").status_code == 202
+    until(lambda: counted(one, "error") > 0)
+    redis.process.send_signal(signal.SIGCONT)
+    until(lambda: not lists(redis))
+
+
+@needs_redis
+def test_the_lists_of_a_session_are_its_person_s(settings: Settings, redis: Redis) -> None:
+    made = settings.model_copy(update={"serving": settings.serving.model_copy(update={"cache": redis.url})})
+    told = type("Told", (), {"of": lambda self, view: "told"})()
+    kept = SharedLists(made, told, CollectorRegistry())
+    ask_of = [Ask(session_id="s1"), Ask(session_id="s2"), Ask(user_id="u", session_id="s3")]
+    kept.start()
+    for number, each in enumerate(ask_of):
+        key = (("1", "a"), 0, f"print {number}", replace(each, session_id=None))
+        name = kept.key(key, None, EMPTY, each)
+        assert name is not None
+        kept.put(name, list_of([f"i{number}"]))
+    assert kept.key((("1", "a"), 0, "", Ask()), None, EMPTY, Ask(session_id="s1")).owners == ()
+    until(lambda: len(lists(redis)) == 3)
+    kept.take("erasures", [{"user_id": "u", "at": 1, "sessions": ["s1"]}])
+    until(lambda: len(lists(redis)) == 1)
+    kept.stop()
+
+
+@needs_redis
+def test_a_set_of_owners_keeps_what_stands_alone(redis: Redis) -> None:
+    client, name = redis.client(), owned.owner("user", "u")
+    owned.store(client, "aisle:list:short", b"x", [name], 1)
+    time.sleep(1.1)
+    owned.store(client, "aisle:list:long", b"x", [name], 60)
+    assert client.zrange(name, 0, -1) == [b"aisle:list:long"]
+    assert 0 < client.ttl(name) <= 60
+    assert owned.drop(client, [name, owned.owner("user", "nobody")]) == 1
+    assert client.keys() == []
 
 
 def list_of(ids: list[str]) -> Made:
