@@ -15,10 +15,11 @@ from aisle.settings import Training
 from training import towers
 from training.dataset import Dataset
 from training.judge import Judge
-from training.two_tower import COUNTRY_SIZE, HIDDEN, TEMPERATURE
+from training.two_tower import COUNTRY_SIZE, HIDDEN
 from training.vocabulary import MAX_WORDS, Vocabulary, queries
 
 Keras = tf.keras
+TEMPERATURE = 0.1
 
 
 def _mlp(size: int) -> tf.keras.Sequential:

@@ -41,7 +41,10 @@ with without_notices():
     from training.tower_training import learn
     from training.two_tower import TwoTower, seeded, tf
 
-DIMENSIONS = {"online_retail": 128, "gowalla": 512}  # of 64, 128, 256 and 512, by validation
+DIMENSIONS = {
+    "online_retail": 128,
+    "gowalla": 512,
+}  # by validation: Online Retail of 64 and 128, Gowalla of 256 and 512
 RECALL = "recall@20"
 RIVAL = "YoutubeDNN"  # the published two-tower
 TIMES_ALS = 10.0
