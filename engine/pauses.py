@@ -25,10 +25,11 @@ _here = _Here()
 
 
 @contextmanager
-def resting(share: float | None) -> Iterator[None]:
-    """Within, this thread works `share` of the time, 0 to 1, as far as it breathes; None: all of it."""
+def resting(share: float | None, after: float = 0.0) -> Iterator[None]:
+    """Within, this thread works `share` of the time, 0 to 1, as far as it breathes; None: all of it. after: seconds of work before
+    the first rest, for work that most often is done by then."""
     before = _here.share, _here.since
-    _here.share, _here.since = share, time.thread_time()
+    _here.share, _here.since = share, time.thread_time() + after
     try:
         yield
     finally:

@@ -75,15 +75,18 @@ class _Beside:
 
 
 @contextmanager
-def beside_requests() -> Iterator[None]:
-    """For work of this thread that takes a second or more while requests are answered: with rests, and on short notice."""
+def beside_requests(after: float = 0.0) -> Iterator[None]:
+    """For work of this thread that takes a second or more while requests are answered: with rests, and on short notice.
+
+    after: as `engine.pauses.resting` has it.
+    """
     with _Beside.lock:
         if not _Beside.count:
             _Beside.before = sys.getswitchinterval()
             sys.setswitchinterval(min(_Beside.before, SWITCH_SECONDS))
         _Beside.count += 1
     try:
-        with resting(SHARE):
+        with resting(SHARE, after):
             yield
     finally:
         with _Beside.lock:

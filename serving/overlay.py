@@ -33,6 +33,9 @@ NOTHING = Profile()
 USERS_SECONDS = 7 * 86_400.0  # by then the features have it
 MOST_CHANGES = 1_000_000
 ATOMIC = 100  # rows taken at a time: an answer waits for them, at most a millisecond
+AT_ONCE = (
+    0.2  # seconds of work on new items without a rest: a shop of some thousand items has them placed by then
+)
 RELEASES = 3  # that are kept laid over: served now, the one before, a canary
 
 
@@ -164,6 +167,17 @@ class Overlay:
         except KeyError:
             return None
 
+    def item(self, item_id: str) -> dict[str, Any] | None:
+        """title, price and categories of an item that was told of a moment ago, which a release does not place yet."""
+        told = self.items.get(item_id)
+        if told is None or not told.get("title") or is_deleted(told, self.shelf.of(item_id)):
+            return None
+        return {
+            "title": told.get("title"),
+            "price": told.get("price"),
+            "categories": told.get("categories") or [],
+        }
+
     def profile(self, user_id: str) -> Profile:
         held = self.users.get(user_id)
         return Profile(held.get("country"), held.get("consent")) if held else NOTHING
@@ -228,7 +242,7 @@ class Overlay:
         frame["deleted"] = False
         frame["brand"] = frame["brand"].fillna("")
         frame["price"] = pd.to_numeric(frame["price"]).astype(float)
-        with beside_requests():
+        with beside_requests(after=AT_ONCE):
             grown = held.loaded.recommender.with_items(frame)
             grown.faults()  # parses and allocates now what the first question would wait for
             grown.warm()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
 from pydantic_core import to_json
 
-from aisle.errors import ServiceFailed
+from aisle.errors import NotThere, ServiceFailed
 from aisle.settings import Settings
 from serving import answers
 from serving.alone import Answer
@@ -120,7 +120,13 @@ def v1(settings: Settings, service: Any) -> APIRouter:
     @router.get("/items/{item_id}", summary="One item, as the released model knows it", responses=NOT_THERE)
     def item(item_id: ItemId, _: Annotated[NoQuestion, Query()]) -> Item:
         view = service.answers.views.of(service.live.serving())
-        return Item(item_id=item_id, **answers.known(view.recommender, item_id))
+        try:
+            return Item(item_id=item_id, **answers.known(view.recommender, item_id))
+        except NotThere:
+            told = service.overlay.item(item_id)  # its place among the others takes a moment
+            if told is None:
+                raise
+            return Item(item_id=item_id, **told)
 
     @router.get("/users/{user_id}/history", summary="What a user bought and did")
     def history(

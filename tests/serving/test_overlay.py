@@ -211,8 +211,8 @@ def test_changes_of_items_are_in_the_next_answer(served: httpx.Client) -> None:
     batch = [{"item_id": "new9", "title": "TITLE <b>9</b>", "price": 3}, {"item_id": "bad"}]
     mixed = served.post("/v1/items", json=batch)
     assert (mixed.status_code, mixed.json()["refused"][0]["index"]) == (207, 1)
-    wait_for(lambda: served.get("/v1/items/new9").status_code == 200)
-    assert "new9" in ids(served)
+    assert served.get("/v1/items/new9").json()["title"] == "TITLE <b>9</b>", "at once"
+    wait_for(lambda: "new9" in ids(served))
 
 
 def test_stock_counts_at_once(served: httpx.Client) -> None:
