@@ -124,7 +124,9 @@ def test_slow_and_endless_headers_are_given_up(url: str) -> None:
         client.sendall(b"GET / HTTP/1.1\r\n")
         sent = 0
         try:
-            while sent < 20_000_000:  # what it takes before it closes is the kernel's to buffer, some millions at most
+            while (
+                sent < 20_000_000
+            ):  # what it takes before it closes is the kernel's to buffer, some millions at most
                 sent += client.send(b"X-A: " + b"a" * 990 + b"\r\n")
         except OSError:
             pass
