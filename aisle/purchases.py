@@ -13,7 +13,7 @@ SILVER = "silver.interactions"
 
 
 def first(version: int) -> datetime | None:
-    """When something was first bought; None where nothing was. `version`: of silver.interactions."""
+    """The day on which a known user first bought something, its midnight; None where nobody did. `version`: of silver.interactions."""
     days = _days(version) if version >= 0 else np.array([])
     return days[0].astype("datetime64[us]").item().replace(tzinfo=UTC) if len(days) else None
 
@@ -38,7 +38,9 @@ def windows_end(as_of: datetime, settings: Settings, version: int) -> datetime:
     ):
         days = _days(version, since)  # the newest first: a shop that sells is read no further
         days = days[days < here]
-        ends = np.unique(np.append(days + 1, here))  # a day's purchases lie before the next midnight
+        ends = np.unique(
+            np.append(days + np.timedelta64(1, "D"), here)
+        )  # a day's purchases lie before the next midnight
         tested = _held(days, ends - test, ends)
         found = ends[tested & _held(days, ends - test - validation, ends - test)]
         if here in found or (since is None and len(found)):
@@ -52,8 +54,13 @@ def _held(days: np.ndarray, since: np.ndarray, until: np.ndarray) -> np.ndarray:
 
 
 def _days(version: int, since: datetime | None = None) -> np.ndarray:
-    """Days with a purchase, ascending datetime64[D], UTC."""
+    """Days with a purchase of a known user, ascending datetime64[D], UTC."""
     wanted: list[tuple[str, str, object]] = [("event_type", "=", "purchase")]
     wanted += [("event_time", ">=", since)] if since else []
-    found = lake.read(SILVER, columns=["event_time"], filters=wanted, at_version=version)["event_time"]
-    return np.unique(found.to_numpy().astype("datetime64[D]"))
+    columns = [
+        "event_time",
+        "user_id",
+        "item_id",
+    ]  # a guest's purchase teaches nothing: training.dataset leaves it out
+    found = lake.read(SILVER, columns=columns, filters=wanted, at_version=version).drop_null()
+    return np.unique(found["event_time"].to_numpy().astype("datetime64[D]"))

@@ -171,7 +171,9 @@ def _read(column: pd.Series) -> tuple[dict[str, np.ndarray], np.ndarray]:
     names: dict[str, int] = {}
     named = np.array(
         [
-            -1 if value is None or value != value or value == "" else names.setdefault(str(value), len(names))
+            -1
+            if value is None or value is pd.NA or value != value or value == ""
+            else names.setdefault(str(value), len(names))
             for value in number_of
         ],
         np.int64,

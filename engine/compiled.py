@@ -1,6 +1,6 @@
 """Loops over one user's history and candidates as machine code (numba): what a request would spend on a hundred small array calls.
 
-Each gives the numbers that the batch path gives, in the same order of sums, and lets go of the interpreter's lock meanwhile.
+Each gives the numbers that the batch path gives, in the same order of sums but for `standardise`, and lets go of the interpreter's lock meanwhile.
 Compiled once on a machine, and kept beside this file, else in the user's cache; see docs/adr/0010.
 """
 
@@ -344,6 +344,10 @@ def warm() -> None:
     masks, some = np.full((4, 2), 0xFFFF, np.uint16), np.zeros(2, bool)
     add_rows(whole, single, np.zeros(3, np.int32), whole, single, single.copy())
     parts_of(0, whole, single, np.zeros(3, np.int32), whole, single)
+    add_rows(
+        whole, single, np.zeros(3, np.int64), long, single, single.copy()
+    )  # as items that came make them
+    parts_of(0, whole, single, np.zeros(3, np.int64), long, single)
     standardise(rows)
     mark_best(rows, whole[:1], 1, True, some)
     blend(rows, single, single, np.float32(0), whole[:1])

@@ -182,10 +182,13 @@ def best_rows(
     are not `owned`; with `repeat` all that are. allowed: (n_items,) bool, among which alone the best are looked for."""
     if allowed is not None:
         kept = np.flatnonzero(allowed)
-        place = np.full(len(allowed), -1, np.int64)
-        place[kept] = np.arange(len(kept))
+        place = np.full(len(allowed), -1, np.int32)
+        place[kept] = np.arange(len(kept), dtype=np.int32)
         mine = place[owned]
-        return kept[best_rows(rows[:, kept], mine[mine >= 0], repeat)] if len(kept) else kept
+        if not len(kept):
+            return kept
+        # `take`, not rows[:, kept]: its rows lie as `compiled.warm` compiled for.
+        return kept[best_rows(np.take(rows, kept, axis=1), mine[mine >= 0], repeat)]
     from engine import compiled
 
     chosen = np.zeros(rows.shape[1], bool)

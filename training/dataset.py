@@ -3,7 +3,7 @@
 Writes `dataset/` into the run's folder. Four cuts: the gated model is trained up to T, its blend and ranker are chosen on
 [V, T), the ranker and the number of epochs learn from [R, V), the gate reads [T, A), and what is released is refitted up to
 A = `as_of`. A shop too young for R goes without a ranker. Where nothing was bought in the newest days (a shop whose visitors only
-look, or a demo whose purchases are of another year), A is the day after the last purchase instead, and the result says so.
+look, or a demo whose purchases are of another year), A is the newest midnight after a purchase with one in either window instead, and the result says so.
 
 - examples.parquet: one row per user and purchase day: user_id, event_timestamp (that midnight, UTC), label_items
   list<string>, split 'train' | 'validation' | 'test', and the features of `retrieval_v1` as of event_timestamp

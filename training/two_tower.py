@@ -87,8 +87,9 @@ class TwoTower(tfrs.Model):
         """(b, size) vectors of the items at `rows`, of any length; `features` is `item_features()`."""
         ids = tf.gather(self.item_table, rows)
         if training:
-            kept = tf.random.uniform((tf.shape(rows)[0], 1)) >= ID_DROPOUT
-            ids = ids * tf.cast(kept, tf.float32)
+            # One draw an item and step: a wanted item must be the same vector as its copy in the sample, see training/softmax.py.
+            kept = tf.random.uniform((tf.shape(self.item_table)[0], 1)) >= ID_DROPOUT
+            ids = ids * tf.cast(tf.gather(kept, rows), tf.float32)
         none = tf.zeros((tf.shape(rows)[0], 2 * self.settings.dimension))
         said = none if features is None else tf.gather(features, rows)
         words, categories = tf.split(said, 2, axis=1)
