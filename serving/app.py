@@ -68,6 +68,7 @@ class Service:
         self.keys = Keyring(settings.serving.auth, settings.serving.public_users)
         self.histories = Histories(settings, store, self.figures.features.observe)
         self.live = LiveRelease(settings.serving.pointer_seconds, self._accepts, self._swapped)
+        self.live.dropped = self._forget_soon
         self.overlay = Overlay()
         self.sessions = Sessions(settings, self.overlay.profile)
         self.searching = Searching(settings, self)
@@ -130,10 +131,13 @@ class Service:
             self.histories.follow(loaded.recommender.recipe.feature_service)
             self.together.refresh()
             self.prepared.refresh()
-            self._forgetting.cancel()
-            self._forgetting = threading.Timer(FORGET_SECONDS, self._forget)
-            self._forgetting.daemon = True
-            self._forgetting.start()
+        self._forget_soon()  # also what was made of one that is refused
+
+    def _forget_soon(self) -> None:
+        self._forgetting.cancel()
+        self._forgetting = threading.Timer(FORGET_SECONDS, self._forget)
+        self._forgetting.daemon = True
+        self._forgetting.start()
 
     def _forget(self) -> None:
         """Of releases that are served no more nothing stays in memory. What only explaining asks for is made now."""

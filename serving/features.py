@@ -217,7 +217,8 @@ class Histories:
         try:
             self.store.read(self.service, ["warm up: no such user"])
             if self._at_once is not None:
-                self._at_once(self.service, "warm up: no such user")
+                with suppress(Exception):  # locked just now, say: the read above was answered
+                    self._at_once(self.service, "warm up: no such user")
         except Exception as error:  # whatever the store's client raises: it is down until it answers
             if self.state != "down":
                 log.warning("the online store does not answer: %s: %s", type(error).__name__, error)
@@ -265,5 +266,6 @@ class Histories:
         with self._lock:
             self._cache[state.user_id] = (time.monotonic(), state)
             self._cache.move_to_end(state.user_id)
-            while len(self._cache) > CACHED:
+            oldest = time.monotonic() - self.settings.serving.feature_cache_seconds
+            while self._cache and (len(self._cache) > CACHED or next(iter(self._cache.values()))[0] < oldest):
                 self._cache.popitem(last=False)

@@ -24,7 +24,7 @@ log = logging.getLogger("aisle.release")
 RETRY_SECONDS = (
     5.0  # before a refused release is tried again: it may have been staged anew, or memory be free
 )
-SHARE = 0.2  # of the time that a release is worked on while another one answers
+SHARE = 0.4  # of the time that a release is worked on while another one answers
 SWITCH_SECONDS = (
     0.0001  # so long a request waits for the interpreter then, each of the many times that it wants it
 )
@@ -122,6 +122,7 @@ class LiveRelease:
         self, every: float, accepts: Callable[[Loaded], None], swapped: Callable[[Loaded | None], object]
     ):
         self.undisturbed: Callable[[], AbstractContextManager[None]] = nullcontext
+        self.dropped: Callable[[], object] = lambda: None  # a second release was loaded and answers no more
         self.every, self.accepts, self.swapped = every, accepts, swapped
         self.current: Loaded | None = None
         self.second: tuple[Loaded, float] | None = None
@@ -158,7 +159,10 @@ class LiveRelease:
         return second[0] if who is not None and place_of(who) < second[1] else replace(first, variant="a")
 
     def _follow(self) -> None:
-        compiled.warm()  # ten seconds where it never was, and no release waits for it once another one answers
+        try:
+            compiled.warm()  # ten seconds where it never was, and no release waits for it once another one answers
+        except Exception:  # a full disk, say
+            log.exception("the loops could not be compiled")
         while not self._stop.is_set():
             try:
                 self.look()
@@ -181,6 +185,8 @@ class LiveRelease:
         self._tried = (pointer, time.monotonic())
         try:
             loaded = self._loaded(pointer)
+            if release.current() != pointer:  # rolled back, or a newer one came, meanwhile
+                raise BundleRejected(f"version {pointer.version} was withdrawn while it was loaded")
         except (AisleError, OSError, MemoryError) as error:
             self._refuse(pointer, error)
             return False
@@ -197,7 +203,9 @@ class LiveRelease:
             return
         self._beside = (found, 0.0)
         if found is None or self.current is None:
-            self.second = None
+            if self.second:
+                self.second = None
+                self.dropped()
             self._beside = (None, 0.0)
             return
         if self.second and self.second[0].pointer == found.pointer:
@@ -213,6 +221,7 @@ class LiveRelease:
         except (AisleError, OSError, MemoryError) as error:
             log.error("version %s is not served beside: %s", found.pointer.version, error)
             self.second, self._beside = None, (found, time.monotonic())
+            self.dropped()
             return
         self.second = (second, found.share)
         log.info("version %s is served beside, to %.3f of all", found.pointer.version, found.share)

@@ -231,7 +231,7 @@ class Overlay:
                 self._forget()
             except Exception:  # the released items go on being answered; the next change tries again
                 log.exception("new items could not be placed among the others")
-            self._stopping.wait(time.monotonic() - started)  # at most half of one core
+            self._stopping.wait(time.monotonic() - started)  # with its rests, a fifth of one core at most
 
     def _grow_one(self, held: _Laid) -> None:
         new = self._new_items(held.loaded)

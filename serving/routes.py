@@ -30,7 +30,10 @@ from serving.telemetry import request_id
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     422: {"model": Problem, "description": "Every fault of the question."},
-    503: {"model": Problem, "description": "No release is loaded yet."},
+    503: {
+        "model": Problem,
+        "description": "No release is loaded yet, or there is too much to do; see Retry-After.",
+    },
 }
 NOT_THERE: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "No such item or category, or an answer that is not kept."}

@@ -16,7 +16,7 @@ import numpy as np
 from aisle.settings import Search
 from engine.assortment import Assortment
 from engine.interactions import Catalogue
-from engine.pauses import breathe
+from engine.pauses import breathe, resting
 from engine.recommender import Recommender
 from serving.cached import Lru
 from serving.laying import is_deleted
@@ -225,8 +225,11 @@ class SearchViews:
             for item in list(self._told):  # one by one: more may be told meanwhile
                 if all(item in each for each in known):
                     self._told.pop(item, None)
+            before = self._indexed
+        made = Indexed.of(Texts.of(catalogue), self.settings, before)  # with rests: no search waits for it
+        with self._lock:
             self._version += 1
-            self._indexed = Indexed.of(Texts.of(catalogue), self.settings, self._indexed)
+            self._indexed = made
 
     def keep(self, versions: Collection[str]) -> list[SearchView]:
         """Lets go of all other releases, whose recommenders would stay in memory, and gives them to who frees them."""
@@ -246,14 +249,16 @@ class SearchViews:
         found = self.ready(view)
         if found is not None:
             return found
-        with self._lock:
+        with self._lock, resting(None):  # searches wait for the lock: no rest with it
             found = self.ready(view)
             if found is None:
                 told, like = self._version, self._held.get(view.version)
                 indexed, fresh = like.indexed if like else self._indexed, self._fresh(view)
                 texts = Texts.of(view.recommender.catalogue, fresh, indexed.texts if indexed else None)
-                self._indexed = Indexed.of(texts, self.settings, indexed)
-                found = SearchView.of(view, told, fresh, self._indexed, like)
+                made = Indexed.of(texts, self.settings, indexed)
+                if indexed is self._indexed:  # else that of a release to come is kept for it
+                    self._indexed = made
+                found = SearchView.of(view, told, fresh, made, like)
                 self._keep(found)
             return found
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from engine.assortment import Assortment
-from engine.pauses import breathe
+from engine.pauses import breathe, resting
 from engine.recommender import Ranked, Recommender
 from engine.state import UserState
 from serving.cached import Lru, fingerprint
@@ -169,7 +169,7 @@ class Views:
         found = self.ready(loaded)
         if found is not None:
             return found
-        with self._lock:
+        with self._lock, resting(None):  # requests wait for the lock: no rest with it
             found = self.ready(loaded)
             if found is not None:
                 return found
@@ -180,12 +180,13 @@ class Views:
             if held is None or (fits and held.recommender is not recommender):
                 held = prepared
             made = View.of(recommender, pointer.version, pointer.digest, like=held, **told)
-            self._held = {**dict(list(self._held.items())[-1:]), pointer.version: made}
+            self._held = {**dict(list(self._held.items())[-2:]), pointer.version: made}
             return made
 
     def keep(self, versions: Collection[str]) -> list[View]:
         """Lets go of the views of all other releases, and gives them to who frees them."""
         with self._lock:
-            before = self._held
+            before, prepared, self._prepared = self._held, self._prepared, None
             self._held = {version: view for version, view in before.items() if version in versions}
-            return [view for version, view in before.items() if version not in versions]
+            gone = [view for version, view in before.items() if version not in versions]
+            return [*gone, prepared] if prepared else gone

@@ -49,7 +49,7 @@ class Frames:
 
 
 def examples_of(window: Window, seed: int = 7, length: int = LENGTH) -> pd.DataFrame:
-    """user_id, country, event_timestamp, label_items and the the `length` newest events before it, newest first.
+    """user_id, country, event_timestamp, label_items and the `length` newest events before it, newest first.
 
     One row per user and day with purchases; where a whole history is of one moment, one per fold of it.
     """
