@@ -1,6 +1,6 @@
 """Loops over one user's history and candidates as machine code (numba): what a request would spend on a hundred small array calls.
 
-Each gives the numbers that the batch path gives, in the same order of sums but for `standardise`, and lets go of the interpreter's lock meanwhile.
+Each gives the numbers that the batch path gives, in the same order of sums but for `standardise`.
 Compiled once on a machine, and kept beside this file, else in the user's cache; see docs/adr/0010.
 """
 
@@ -24,11 +24,15 @@ for _bit in range(16):
     PLACE[((SEQUENCE << _bit) & 0xFFFF) >> 12] = _bit
 
 
-def compiled(*free: str) -> Callable[[Callable[..., Any]], Any]:
-    """A decorator. free: what the compiler may assume of floating point numbers, as LLVM calls it, so that it takes several at once."""
+def compiled(*free: str, nogil: bool = False) -> Callable[[Callable[..., Any]], Any]:
+    """A decorator. free: what the compiler may assume of floating point numbers, as LLVM calls it, so that it takes several at once.
+
+    nogil: lets go of the interpreter's lock meanwhile, which is for loops of milliseconds: who lets go of it a dozen times in a request
+    waits a dozen times to get it back.
+    """
 
     def done(function: Callable[..., Any]) -> Any:
-        options: dict[str, Any] = {"nogil": True, "fastmath": {*free}}
+        options: dict[str, Any] = {"nogil": nogil, "fastmath": {*free}}
         try:
             return numba.njit(function, cache=True, **options)
         except RuntimeError:  # no folder may be written to: it is compiled at every start

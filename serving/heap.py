@@ -20,10 +20,22 @@ import pandas as pd
 from scipy import sparse
 
 WHOLE = 10  # releases after which all is looked through once: what requests left in circles would add up
+GENERATIONS = (
+    2_000,
+    10,
+    10_000,
+)  # allocations, then collections of the younger, between two of each generation
 PIECE = 4096  # cells of a list that go at once: less than a millisecond
 BYTES = 2**20  # of an array after which there is a rest: the system takes its pages back one by one
 REST = 0.002  # seconds between two pieces
 _settled = itertools.count(1)
+
+
+def seldom() -> None:
+    """Young objects are looked through as ever, all of them hardly ever: thousands of lists that are kept for the next question would
+    hold up the requests for a tenth of a second again and again, and there is nothing to find. What a request leaves in circles
+    dies young."""
+    gc.set_threshold(*GENERATIONS)
 
 
 def settle() -> None:

@@ -89,6 +89,7 @@ def made(settings: Settings) -> FastAPI:
     from serving.app import create_app
 
     app = create_app(settings)
+    heap.seldom()
     app.state.service.settle = heap.settle
     app.state.service.live.undisturbed = heap.undisturbed
     return app

@@ -15,7 +15,7 @@ DENSE = (
 )
 
 
-@compiled()
+@compiled(nogil=True)
 def _sink(heap, place, size):
     """Moves heap[place] down among the `size` values below which none of it lies."""
     value = heap[place]
@@ -30,7 +30,7 @@ def _sink(heap, place, size):
     heap[place] = value
 
 
-@compiled()
+@compiled(nogil=True)
 def _bound(values, columns, heap):
     """The len(heap)-th largest absolute value of the given columns; LEAST where there are fewer above it."""
     size = 0
@@ -50,7 +50,7 @@ def _bound(values, columns, heap):
     return heap[0] if size == len(heap) else LEAST
 
 
-@compiled()
+@compiled(nogil=True)
 def _kept(values, columns, heap, indices, data):
     """Writes the strongest of `values` (width,), ties at the edge while all of them fit; returns how many."""
     least, count = _bound(values, columns, heap), 0
@@ -75,7 +75,7 @@ def _kept(values, columns, heap, indices, data):
     return count
 
 
-@compiled()
+@compiled(nogil=True)
 def strongest(first, last, left, right, below, beside, plus, most, indices, data):
     """Rows [first, last) of left @ right without its diagonal, each value over below[row] * beside[column] + plus.
 
@@ -114,7 +114,7 @@ def strongest(first, last, left, right, below, beside, plus, most, indices, data
     return counts
 
 
-@compiled("reassoc", "nsz", "contract")
+@compiled("reassoc", "nsz", "contract", nogil=True)
 def pulled(rows, others, indptr, indices, data, wanted):
     """(n, factors) float32: of each row the sum over its items of data * (wanted - rows[row] @ others[item]) * others[item].
 
