@@ -28,7 +28,7 @@ Search = Callable[[np.ndarray], np.ndarray]
 
 
 def learned(prepared: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """(n_items, d) of a source of the bundle that multiplies vectors, and (QUERIES, d) of the shop's own users, float32; None
+    """(n_items, d) of a source of the bundle that multiplies vectors, and (about QUERIES, d) of the shop's own users, float32; None
     where it has no such source."""
     recommender = Recommender.load(prepared / "bundle")
     sources = {name: vectors_of(source) for name, source in recommender.sources.items()}
@@ -40,7 +40,9 @@ def learned(prepared: Path) -> tuple[np.ndarray, np.ndarray] | None:
     now = recommender.recipe.cut
     assert now is not None
     queries = [query_of(recommender.sources[name], recommender.events([state], now)) for state in states]
-    return np.ascontiguousarray(sources[name], np.float32), np.array(queries, np.float32)
+    asked = np.array(queries, np.float32)
+    # Of a user without a taste every product is 0, and any ten items are the best.
+    return np.ascontiguousarray(sources[name], np.float32), asked[np.abs(asked).sum(axis=1) > 0]
 
 
 def exact(vectors: np.ndarray, allowed: np.ndarray | None = None) -> Search:
