@@ -177,6 +177,7 @@ def found_of(peaks: list[float], floors: list[float], peers: list[float]) -> dic
         "changed": [0.01] * 19 + [0.5],
         "starts": [3.0, 9.0, 4.0],
         "ready_bytes": 2**29,
+        "twice_bytes": 3 * 2**30,
         "loaded_bytes": 2**31,
         "reads": {"ours 1": 100.0, "sdk 1": 900.0, "ours 64": 2000.0, "sdk 64": 9000.0},
         "lists found kept": {"hit": 0.0, "miss": 99.0},

@@ -90,7 +90,7 @@ def test_a_batch_that_landed_late_goes_before_its_lists_do(short: Settings) -> N
     assert (batches(), outcomes.waiting()) == ({"b2", "b3"}, ["b3"])
 
 
-def test_a_batch_that_an_erasure_emptied_is_waited_for_no_more() -> None:
+def test_a_batch_that_an_erasure_emptied_is_waited_for_no_more(short: Settings) -> None:
     land("b1", served("r1", "a"))
     path = lake.landing("exposures") / "b1" / "rows.parquet"
     assert outcomes.waiting() == ["b1"]
