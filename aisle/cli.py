@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from aisle import clock, key_commands, settings, steps
+from aisle import blas, clock, key_commands, settings, steps
 from aisle.errors import SettingsError
 from aisle.stages import StepContext
 
@@ -268,6 +268,7 @@ def serve() -> None:
 
     Example: aisle serve
     """
+    blas.one_thread()
     from serving.server import main as act
 
     act(settings.load())

@@ -209,6 +209,7 @@ class Answers(_Section):
 
     deadline_seconds: float = Field(gt=0)
     workers: int = Field(gt=0)
+    loop_seconds: float = Field(ge=0, le=0.1)
     batch_users: int = Field(gt=0)
     max_pages: int = Field(gt=1)
     page_items: int = Field(gt=0)

@@ -6,7 +6,8 @@
 - New users: a fifth of the users is left out of everything; their newest 1, 3 and 5 events before the test are then told.
 
 With the sources of conf/aisle.toml: fourteen fits of a sequence model would take hours.
-Writes bench/results/cold_start.json. Each fit is a process of its own and is kept, so that a killed run goes on.
+Writes bench/results/cold_start.json. `--validation` asks new users' figures of the window before the test, as often as something is
+chosen by them, of several seeds' users together (one seed's are too few to tell 5 % from chance), and writes nothing. Each fit is a process of its own and is kept, so that a killed run goes on.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from bench import cache, protocols
 from bench.engine_run import fitted, lists_of
 from bench.judging import Question, judge
 from bench.protocols import Protocol
-from bench.report import Figure, publish
+from bench.report import Figure, publish, show
 from engine.windows import Window
 
 SETS = ("online_retail", "beauty")
@@ -165,11 +166,17 @@ def new_users(protocol: Protocol, seed: int) -> list[dict[str, Any]]:
 PARTS = {"warm": warm, "cold": cold, "new_users": new_users}
 
 
-def run(protocol: Protocol) -> dict[str, list[dict[str, Any]]]:
-    """The rows of each part. Raises CalledProcessError where a fit fails."""
+def a_window_earlier(protocol: Protocol) -> Protocol:
+    """The same questions of the validation window: what is chosen by its answers has not seen the test."""
+    *earlier, validation = protocol.earlier
+    return replace(protocol, earlier=tuple(earlier), validation=validation, test=protocol.validation)
+
+
+def run(protocol: Protocol, tasks: Iterable[tuple[str, int]]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each part. tasks: parts and seeds. Raises CalledProcessError where a fit fails."""
     key = (protocols.digest(protocol.test), cache.code("engine", "training"), "2")
     found: dict[str, list[dict[str, Any]]] = {"warm": [], "cold": [], "new_users": []}
-    for part, seed in _tasks():
+    for part, seed in tasks:
         path = cache.folder() / protocol.name / f"cold-{cache.key(*key, part, seed)}.json"
         if not path.exists():
             print(f"{protocol.name}: {part} {seed or ''}", file=sys.stderr, flush=True)
@@ -200,7 +207,14 @@ def figures_of(name: str, found: dict[str, list[dict[str, Any]]]) -> dict[str, F
         f"{name}, the same items warm, {RECALL}": Figure(float(known), ""),
         f"{name}, cold over warm": Figure(float(reached / known), "x", target=WARM_SHARE),
     }
-    for row in found["new_users"]:
+    return figures | of_new_users(name, found["new_users"])
+
+
+def of_new_users(name: str, rows: list[dict[str, Any]]) -> dict[str, Figure]:
+    """Means over the seeds."""
+    figures = {}
+    asked = pd.DataFrame(rows).groupby(["revealed", "column", "metric"], sort=False, as_index=False)
+    for row in asked[["engine", "popularity"]].mean().to_dict("records"):
         label = f"{name}, {row['revealed']} events told, {row['column']} {row['metric']}"
         figures[label] = Figure(row["engine"], "")
         ratio = row["engine"] / max(row["popularity"], 1e-9)
@@ -220,17 +234,31 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--set", default=" ".join(SETS), help=f"of {', '.join(SETS)}; default: both")
-    asked_sets = parser.parse_args().set.replace(",", " ").split()
-    figures, details = {}, {}
-    for name in asked_sets:
+    parser.add_argument("--validation", action="store_true", help="new users, one window before the test")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[1, 2, 3], help="of --validation: who is left out"
+    )
+    arguments = parser.parse_args()
+    names = arguments.set.replace(",", " ").split()
+    if unknown := set(names) - set(protocols.SETS):
+        parser.error(f"no such set: {', '.join(sorted(unknown))}; there are {', '.join(protocols.SETS)}")
+    figures: dict[str, Figure] = {}
+    details: dict[str, Any] = {}
+    for name in names:
         try:
             protocol = protocols.load(name)
         except protocols.NotHere as why:
             print(why, file=sys.stderr)
             continue
-        details[name] = run(protocol)
+        if arguments.validation:
+            found = run(a_window_earlier(protocol), [("new_users", seed) for seed in arguments.seeds])
+            figures |= of_new_users(name, found["new_users"])
+            continue
+        details[name] = run(protocol, _tasks())
         figures |= figures_of(name, details[name])
-    if figures:
+    if figures and arguments.validation:
+        show("cold_start on validation", figures)
+    elif figures:
         publish("cold_start", figures, {"sets": details})
 
 

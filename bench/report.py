@@ -58,8 +58,8 @@ def commit() -> str:
     return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
 
 
-def publish(name: str, figures: dict[str, Figure], details: dict[str, object] | None = None) -> Path:
-    """Prints the table and writes ``bench/results/<name>.json``."""
+def show(name: str, figures: dict[str, Figure]) -> None:
+    """Prints the table."""
     table = Table(title=f"bench {name}", title_justify="left")
     for column in ("figure", "value", "unit", "target", ""):
         table.add_column(column, justify="left" if column == "figure" else "right")
@@ -68,6 +68,11 @@ def publish(name: str, figures: dict[str, Figure], details: dict[str, object] | 
         target = "" if figure.target is None else f"{figure.op} {figure.target:g}"
         table.add_row(label, value, figure.unit, target, {True: "met", False: "MISSED", None: ""}[figure.met])
     screen().print(table)
+
+
+def publish(name: str, figures: dict[str, Figure], details: dict[str, object] | None = None) -> Path:
+    """Prints the table and writes ``bench/results/<name>.json``."""
+    show(name, figures)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     body = {

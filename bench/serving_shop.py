@@ -29,6 +29,7 @@ NAMES = ("online_retail", "expanded")
 LENGTH = 500  # events of a history, as in conf/aisle.toml
 AT_ONCE = 2000  # users written to the online store together
 DATA = project_root() / "data" / "online_retail.parquet"
+COMPACT = "compact.json"  # notes that users have compact rows online: a shop of before has none yet
 
 
 def folder(name: str) -> Path:
@@ -38,7 +39,7 @@ def folder(name: str) -> Path:
 def prepare(name: str) -> Path:
     """The prepared home; what is there already is used again. Raises CalledProcessError where it fails."""
     home = folder(name)
-    if not (home / "prepared.json").exists():
+    if not ((home / "prepared.json").exists() and (home / COMPACT).exists()):
         env = {**os.environ, "AISLE_HOME": str(home)}
         subprocess.run(
             [sys.executable, "-m", "bench.serving_shop", name], env=env, check=True, cwd=project_root()
@@ -59,6 +60,8 @@ def _prepare(name: str) -> None:
     with FileLock(home / ".lock"):
         if not (home / "prepared.json").exists():
             _prepare_alone(name, home)
+        if not (home / COMPACT).exists():
+            cache.write(home / COMPACT, _compact())
 
 
 def _prepare_alone(name: str, home: Path) -> None:
@@ -67,6 +70,7 @@ def _prepare_alone(name: str, home: Path) -> None:
     items, histories = frames(name, lines)
     _say(f"{name}: {len(items):,} items, {len(histories):,} users, {time.monotonic() - started:.0f} s")
     if not (home / "users.parquet").exists():
+        (home / COMPACT).unlink(missing_ok=True)
         _bring_online(histories)
         histories[["user_id", "country"]].to_parquet(home / "users.parquet")
     _say(f"{name}: online, {time.monotonic() - started:.0f} s")
@@ -177,6 +181,16 @@ def _bring_online(histories: pd.DataFrame) -> None:
         if start // AT_ONCE % 10 == 9:
             _say(f"{start + AT_ONCE:,} of {len(histories):,} users online")
     features.note_published(features.Published(at.isoformat(), {}, publish.digest()))
+
+
+def _compact() -> dict[str, int]:
+    """Compact rows beside Feast's, as the `features` DAG writes them."""
+    from aisle import features
+    from aisle import settings as settings_module
+    from feature_repo import publish
+
+    settings = settings_module.load()
+    return publish.write_compact(settings, features.store(settings))
 
 
 def _say(line: str) -> None:

@@ -31,7 +31,7 @@ from bench.peers.factors import Als
 from bench.peers.tutorial import examples_of
 from bench.published import FIGURES
 from bench.report import Figure, publish
-from engine import metrics
+from engine.top_products import TopProducts
 from training import towers
 from training.tensorflow_import import without_notices
 from training.vocabulary import Queries, Vocabulary, item_inputs, pairs, queries
@@ -49,7 +49,7 @@ RECALL = "recall@20"
 RIVAL = "YoutubeDNN"  # the published two-tower
 TIMES_ALS = 10.0
 COLUMN = "new"
-USERS = 4_000  # whose scores are held at once
+USERS = 4_000  # whose histories are read at once
 
 
 def als(name: str, question: Question) -> dict[str, Any]:
@@ -129,9 +129,8 @@ def _lists(question: Question, model: TwoTower, asked: Queries, rows: np.ndarray
     parts = []
     for first in range(0, len(question.asked), USERS):
         some = np.arange(first, min(first + USERS, len(question.asked)))
-        scores = towers.ranked(model, asked.take(some), rows)
-        scores[question.owned[some].nonzero()] = -np.inf
-        parts.append(metrics.top_k(scores, DEPTH))
+        users, items = towers.vectors(model, asked.take(some), rows)
+        parts.append(TopProducts.of(items).top(users, DEPTH, question.owned[some])[0])
     return np.vstack(parts)
 
 

@@ -68,12 +68,18 @@ class Assortment:
         units = (self.stocked(item) for item in self.catalogue.item_ids)
         return np.fromiter((np.nan if each is None else each for each in units), float, len(self.catalogue))
 
+    @cached_property
+    def in_stock(self) -> np.ndarray:
+        """(n_items,) bool; what nobody told the units of counts as there."""
+        return ~(self.stock <= 0)
+
     def allowed(self, rules: Sequence[Rules]) -> np.ndarray:
         """(n_items,) bool of the items that every document lets through. The caller may change it."""
         found = ~self.gone
         for each in rules:
             found &= self._mask(each)
-            found[self.rows_of(each.exclude)] = False
+            if each.exclude:
+                found[self.rows_of(each.exclude)] = False
         return found
 
     def _mask(self, rules: Rules) -> np.ndarray:
@@ -95,7 +101,7 @@ class Assortment:
     def checks(self, rules: Rules) -> Iterator[tuple[str, np.ndarray]]:
         """(rule, mask of the items that pass) of what a document asks of items, without `exclude`."""
         if rules.in_stock:
-            yield "in_stock", ~(self.stock <= 0)
+            yield "in_stock", self.in_stock
         if rules.price and rules.price.min is not None:
             yield "price.min", self.price >= rules.price.min
         if rules.price and rules.price.max is not None:
@@ -127,8 +133,11 @@ class Assortment:
         boosts = [boost for each in rules for boost in each.boosts]
         if not boosts:
             return scores
-        finite = scores[np.isfinite(scores)]
-        least, found = (finite.min() if len(finite) else 0.0), scores.copy()
+        found = scores.copy()
+        least = scores.min(initial=np.inf)
+        if not np.isfinite(least):
+            finite = scores[np.isfinite(scores)]
+            least = finite.min() if len(finite) else 0.0
         for boost in boosts:
             rows = (
                 np.array(self.rows_of([boost.value]), int)

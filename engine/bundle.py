@@ -1,8 +1,8 @@
 """A recommender on disk: numbers as .npz, tables as Parquet, the rest as JSON, and a manifest of SHA-256.
 
 No pickle is written or read. Every byte that is used is checked against the manifest first; the same
-recommender gives the same bytes, so that a bundle's digest names it. Arrays are read once, into the memory where they stay: a
-server loads a release beside the one that answers, and each copy of it would be a hundred megabytes more and a pause.
+recommender gives the same bytes, so that a bundle's digest names it. Arrays are used where they lie on disk (`engine.mapped`): a
+server loads a release beside the one that answers, and each copy of it would be hundreds of megabytes more and a pause.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aisle.errors import BundleRejected
+from engine import mapped
 from engine.npz import pack_arrays, unpack_arrays
 from engine.pauses import breathe
 
@@ -39,16 +41,18 @@ __all__ = [
 MANIFEST = "manifest.json"
 FORMAT = 1
 _NAME = re.compile(r"[a-z0-9_]+\.(npz|parquet|json|txt)")
-PIECE = 1 << 20  # bytes of a file that are read and hashed at once
 ROWS = 4096  # of a table that become Python objects at once: a millisecond, in which no other thread runs
 
 
 def write(folder: Path, files: dict[str, bytes]) -> None:
-    """Writes the files, then their manifest last: a folder without one is no bundle."""
+    """Writes the files, then their manifest last: a folder without one is no bundle. A file that is there already is replaced, and
+    not written to: a server may have it mapped."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     for name, content in files.items():
-        (folder / name).write_bytes(content)
+        beside = folder / f".{name}.{os.getpid()}"
+        beside.write_bytes(content)
+        os.replace(beside, folder / name)
     listed = {
         name: {"sha256": hashlib.sha256(files[name]).hexdigest(), "bytes": len(files[name])} for name in files
     }
@@ -76,25 +80,16 @@ def read(folder: Path) -> dict[str, np.ndarray]:
         elif not (folder / name).is_file():
             faults.append(f"{name} is missing")
         else:
-            found[name], read_digest = _content(folder / name)
+            try:
+                found[name], read_digest = mapped.read(folder / name)
+            except OSError as error:
+                faults.append(f"{name} cannot be read ({error})")
+                continue
             if read_digest != digest:
                 faults.append(f"{name} does not match its SHA-256")
     if faults:
         raise BundleRejected(f"bundle {folder}: {'; '.join(faults)}; stage the version again")
     return found
-
-
-def _content(file: Path) -> tuple[np.ndarray, str]:
-    """A file's bytes and their SHA-256, piece by piece: neither reading nor hashing keeps other threads waiting."""
-    digest = hashlib.sha256()
-    with file.open("rb", buffering=0) as opened:
-        found = np.empty(file.stat().st_size, np.uint8)
-        start = 0
-        while count := opened.readinto(found[start : start + PIECE]):
-            digest.update(found[start : start + count])
-            start += count
-            breathe()
-    return found[:start], digest.hexdigest()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pandas as pd
 from scipy import sparse
 
 from aisle.settings import Boost, Final
+from engine.history import OneUser
 from engine.interactions import Catalogue, Events
 from engine.metrics import top_k
 
@@ -31,6 +33,9 @@ def demote(scores: np.ndarray, events: Events) -> None:
     """
     if not (events.weight < 0).any():
         return
+    if isinstance(events, OneUser):
+        _demote_one(scores[0], events)
+        return
     net, recent = events.matrix().tocoo(), events.matrix(DISLIKE_HALF_LIFE).tocsr()
     below = net.data < -1e-6
     user, item = net.coords[0][below], net.coords[1][below]
@@ -45,6 +50,17 @@ def demote(scores: np.ndarray, events: Events) -> None:
     span = np.where(some, best, -1e30).max(axis=1) - np.where(some, best, 1e30).min(axis=1)
     span[~some.any(axis=1)] = 0.0
     scores[user, item] += (np.minimum(weight, 0.0) * span[place]).astype(scores.dtype)
+
+
+def _demote_one(scores: np.ndarray, events: OneUser) -> None:
+    """`demote` of one user's scores, (n_items,)."""
+    from engine.compiled.best import span  # where it is asked for, as in engine.one_user
+
+    net = events.matrix()
+    below = np.flatnonzero(net.data < -1e-6)
+    if len(below):
+        weight = np.minimum(events.matrix(DISLIKE_HALF_LIFE).data[below], 0.0)
+        scores[net.indices[below]] += weight * span(scores, DISLIKE_DEPTH)
 
 
 @dataclass(frozen=True)
@@ -82,9 +98,14 @@ class LastStage:
             similarity,
         )
 
+    @cached_property
+    def moved(self) -> np.ndarray:
+        """Rows of the items that the boosts move."""
+        return np.flatnonzero((self.factor != 1) | (self.addend != 0))
+
     def boost(self, scores: np.ndarray) -> None:
         """Moves (n_users, n_items) scores in place; what is not finite stays so."""
-        moved = np.flatnonzero((self.factor != 1) | (self.addend != 0))
+        moved = self.moved
         if not len(moved):
             return
         least = np.where(np.isfinite(scores), scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)

@@ -1,17 +1,18 @@
-"""Why an item is in a list: from the sources' own evidence, never made up afterwards."""
+"""Why items are in a list: from the sources' own evidence, never made up afterwards."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from engine.blend import Weights
 from engine.interactions import Catalogue, Events
-from engine.ranker import PARTS, Ranker
-from engine.ranking import SCORE
 from engine.sources.base import Source
 from engine.state import DAY, UserState, epoch
 
@@ -28,118 +29,186 @@ DEEDS = (
     "click",
     "view",
 )  # what a reason tells of a user, most telling first
+TELLING, LEAST = {kind: place for place, kind in enumerate(DEEDS)}, len(DEEDS)
+LEAST_BELOW = 1e-3  # of the part 'below': a smaller one is what rounding leaves
 
 
-def reason(
-    sources: Mapping[str, Source], parts: Mapping[str, float], events: Events, item: int, catalogue: Catalogue
-) -> dict[str, Any]:
-    """source, evidence and parts of one item for the one user of `events`.
+@dataclass(frozen=True)
+class Kinds:
+    """What a model's scores are made of, in the order in which it is told, and whose it is.
 
-    parts: what each source added to the score, and what else did (`blend_parts`, `Ranker.parts`); they sum to the
-    score. source: the one that added most and has evidence, with the parts of SPEAKS_FOR counted to theirs.
+    sources: names of all. names: of the parts. source: (sources,) column of each source's own part. owner: (parts,) number of the
+    source that speaks for a part which is no source's own; -1 for none.
+    """
+
+    sources: tuple[str, ...]
+    names: tuple[str, ...]
+    source: np.ndarray
+    owner: np.ndarray
+
+    @classmethod
+    def of(cls, sources: Iterable[str], first: Sequence[str] = ()) -> Kinds:
+        """first: the parts of a ranker's score, which come before the others."""
+        sources = tuple(sources)
+        names = tuple(dict.fromkeys((*first, *sources, "again", "below", "rules")))
+        number = {name: place for place, name in enumerate(sources)}
+        own = [names.index(name) for name in sources]
+        speaks = [number.get(SPEAKS_FOR.get(name, ""), -1) for name in names]
+        return cls(sources, names, np.array(own, np.int64), np.array(speaks, np.int64))
+
+    def named(self, values: np.ndarray) -> list[dict[str, float]]:
+        """The parts of each row of `values` (n, parts) that has them, by name."""
+        return [
+            {name: value for name, value in zip(self.names, row, strict=True) if value}
+            for row in values.tolist()
+        ]
+
+    def written(self, values: np.ndarray, digits: int) -> list[bytes]:
+        """As `named`, each as the text of a JSON object, its numbers with so many digits after the point."""
+        from engine import (
+            compiled,  # where it is asked for: a job that answers nobody need not load a compiler
+        )
+
+        names, name_ends = self._as_json
+        text = np.empty(len(values) * (len(names) + 32 * len(self.names) + 2), np.uint8)
+        ends = [0, *compiled.objects(values, digits, names, name_ends, text).tolist()]
+        whole = text[: ends[-1]].tobytes()
+        return [whole[start:end] for start, end in pairwise(ends)]
+
+    @cached_property
+    def _as_json(self) -> tuple[np.ndarray, np.ndarray]:
+        """The names as JSON with their colons, one after the other, uint8; where each ends."""
+        names = [f"{json.dumps(name)}:".encode() for name in self.names]
+        return np.array(bytearray(b"".join(names)), np.uint8), np.cumsum([len(name) for name in names])
+
+    def loudest(self, values: np.ndarray) -> np.ndarray:
+        """(n, sources) int64, of each row of `values` the sources that have a part, by number, largest first, with what they speak
+        for; then -1."""
+        from engine import (
+            compiled,  # where it is asked for: a job that answers nobody need not load a compiler
+        )
+
+        order = np.empty((len(values), len(self.sources)), np.int64)
+        compiled.loudest(values, self.source, self.owner, order)
+        return order
+
+    def fill_blend(
+        self,
+        values: np.ndarray,
+        items: np.ndarray,
+        scores: np.ndarray,
+        weights: Weights,
+        normalised: Mapping[str, np.ndarray],
+        events: Events,
+    ) -> None:
+        """Puts into `values` (n, parts) what adds up to the blended `scores` (n,) of items that no ranker ordered: what each source
+        added, the offset as 'again' where the one user had the item, and what keeps it under the ranked ones as 'below'."""
+        had = np.isin(items, events.owned().indices)
+        for name, each in normalised.items():
+            again, new = weights.again.get(name, 0.0), weights.new.get(name, 0.0)
+            if again or new:
+                values[:, self.names.index(name)] = np.where(had, again, new) * each[0, items]
+        values[:, self.names.index("again")] = had * weights.offset
+        below = scores - values.sum(axis=1)
+        values[:, self.names.index("below")] = np.where(np.abs(below) > LEAST_BELOW, below, 0.0)
+
+
+def reasons(
+    sources: Mapping[str, Source],
+    kinds: Kinds,
+    values: np.ndarray,
+    events: Events,
+    items: np.ndarray,
+    catalogue: Catalogue,
+    written: int | None = None,
+) -> list[dict[str, Any]]:
+    """source, evidence and parts of each item (n,) for the one user of `events`.
+
+    written: the digits after the point of parts that are wanted as JSON, see `Kinds.written`; None for a dict.
+
+    values: (n, parts) what adds up to each score. source: the one that added most and has evidence, with the parts of SPEAKS_FOR
+    counted to theirs.
     evidence, by source: {'event_type', 'times', 'days_ago'} of what the user did with the item itself (see `deed`);
     {'item_id', 'title', 'share', 'event_type'} of the history's item that spoke loudest, with 'alike' where its words
     did; {'popular_in'} the user's country where the item is bought more than elsewhere, else None; {'taste': True,
     'event_type'} for the two-tower.
     """
-    loudness = {name: parts[name] for name in sources if name in parts}
-    for part, name in SPEAKS_FOR.items():
-        if name in loudness:
-            loudness[name] += parts.get(part, 0.0)
-    told: tuple[str, dict] = ("popularity", {"popular_in": None})
-    for name in sorted(loudness, key=loudness.__getitem__, reverse=True):
-        evidence = sources[name].evidence(events, item)
-        if evidence is not None:
-            told = (name, _named(evidence, catalogue, events))
-            break
-    return {"source": told[0], "evidence": told[1], "parts": dict(parts)}
+    said = _said(sources, kinds, values, events, items)
+    told = _named([evidence for _, evidence in said], catalogue, events)
+    parts: Sequence[Any] = kinds.named(values) if written is None else kinds.written(values, written)
+    return [
+        {"source": source, "evidence": evidence, "parts": each}
+        for (source, _), evidence, each in zip(said, told, parts, strict=True)
+    ]
 
 
-def blend_parts(
-    weights: Weights, normalised: Mapping[str, np.ndarray], events: Events, item: int
-) -> dict[str, float]:
-    """What each source added to the one user's blended score, and the offset as 'again' where they had the item."""
-    had = bool(((events.item == item) & (events.weight > 0)).any())
-    used = weights.again if had else weights.new
-    parts = {
-        name: float(used[name] * scores[0, item]) for name, scores in normalised.items() if used.get(name)
-    }
-    if had and weights.offset:
-        parts["again"] = float(weights.offset)
-    return parts
+def _said(
+    sources: Mapping[str, Source], kinds: Kinds, values: np.ndarray, events: Events, items: np.ndarray
+) -> list[tuple[str, dict[str, Any]]]:
+    """Of each item the loudest source that has evidence, and its evidence; each source is asked once for all that it is loudest for."""
+    order, depth = kinds.loudest(values), 0
+    found: list[tuple[str, dict[str, Any]]] = [("popularity", {"popular_in": None}) for _ in order]
+    left: Sequence[int] = range(len(order))
+    while left and depth < len(kinds.sources):
+        asked: dict[int, list[int]] = {}
+        numbers = order[:, depth].tolist()
+        for place in left:
+            asked.setdefault(numbers[place], []).append(place)
+        asked.pop(-1, None)
+        left, depth = [], depth + 1
+        for number, places in asked.items():
+            name = kinds.sources[number]
+            for place, evidence in zip(places, sources[name].evidences(events, items[places]), strict=True):
+                if evidence is None:
+                    left.append(place)
+                else:
+                    found[place] = name, evidence
+    return found
 
 
-@dataclass(frozen=True)
-class Paths:
-    """What a ranker's score owes to which feature, along the paths of its trees: each step from a node to its child moves
-    the node's mean to the child's, and belongs to the feature that was asked. Saabas, Interpreting random forests (2014).
+def _named(evidences: Sequence[dict], catalogue: Catalogue, events: Events) -> list[dict[str, Any]]:
+    """Rows under 'item' as id and title, and what the user did with them, from their own events."""
+    state, ids = events.states[0], catalogue.item_ids
+    done = deeds(state, {ids[each["item"]] for each in evidences if "item" in each})
+    now = epoch(events.now)
+    told = []
+    for each in evidences:
+        if "item" in each:
+            row = each.pop("item")
+            item_id = ids[row]
+            if each.pop("own", False):
+                each = _deed(*done.get(item_id, NOTHING), now)
+            else:
+                kind = done.get(item_id, NOTHING)[0]
+                each = {
+                    "item_id": item_id,
+                    "title": catalogue.value("title", row),
+                    **each,
+                    "event_type": kind,
+                }
+        elif each.get("taste"):
+            each["event_type"] = min(state.event_types, key=lambda kind: TELLING.get(kind, LEAST), default="")
+        told.append(each)
+    return told
 
-    Adds up to the score as TreeSHAP does, in a tenth of its time; of features that say the same it favours the one asked
-    first. owners: names of the parts. table: (leaves of all trees, owners) float64. start: (trees,) first leaf of each.
+
+NOTHING: tuple[str, list[int]] = ("", [])
+
+
+def deeds(state: UserState, wanted: Collection[str]) -> dict[str, tuple[str, list[int]]]:
+    """By item of `wanted`: the most telling thing that a user did with it, and when, newest first.
+
+    It is the first of DEEDS; another kind, where a shop gave weight to it and there is no other.
     """
-
-    ranker: Ranker
-    owners: tuple[str, ...]
-    table: np.ndarray
-    start: np.ndarray
-
-    @classmethod
-    def of(cls, ranker: Ranker) -> Paths:
-        owner_of = [PARTS.get(name, name.removeprefix(SCORE)) for name in ranker.names]
-        owners = tuple(dict.fromkeys([*owner_of, "base"]))
-        column = np.array([owners.index(name) for name in owner_of])
-        leaves: list[np.ndarray] = []
-        start = []
-        for tree in ranker.described()["tree_info"]:
-            root, found = tree["tree_structure"], np.zeros((tree["num_leaves"], len(owners)))
-            base = np.zeros(len(owners))
-            base[-1] = root.get("internal_value", root.get("leaf_value", 0.0))
-            _walk(root, base, column, found)
-            start.append(sum(map(len, leaves)))
-            leaves.append(found)
-        return cls(ranker, owners, np.vstack(leaves), np.array(start))
-
-    def parts(self, features: np.ndarray) -> list[dict[str, float]]:
-        """As `Ranker.parts`."""
-        reached = np.asarray(self.ranker.model.predict(features, pred_leaf=True, num_threads=1), np.int64)
-        return self.parts_of(reached.reshape(len(features), -1))
-
-    def parts_of(self, reached: np.ndarray) -> list[dict[str, float]]:
-        """As `parts`, of the leaves that rows reached: (n, trees) LightGBM's numbers."""
-        from engine import compiled
-
-        rows = compiled.sums_of(self.table, self.start, reached)
-        return [
-            {name: value for name, value in zip(self.owners, row, strict=True) if value}
-            for row in rows.tolist()
-        ]
-
-
-def _walk(node: dict[str, Any], so_far: np.ndarray, column: np.ndarray, found: np.ndarray) -> None:
-    """Fills `found` with the parts of the leaves under a node, whose own are `so_far`."""
-    if "leaf_value" in node:
-        found[node.get("leaf_index", 0)] = so_far
-        return
-    for child in (node["left_child"], node["right_child"]):
-        step = so_far.copy()
-        step[column[node["split_feature"]]] += (
-            child.get("leaf_value", child.get("internal_value")) - node["internal_value"]
-        )
-        _walk(child, step, column, found)
-
-
-def _named(evidence: dict, catalogue: Catalogue, events: Events) -> dict:
-    """The row under 'item' as id and title, and what the user did with it, from their own events."""
-    state = events.states[0]
-    if "item" not in evidence:
-        return {**evidence, "event_type": _kind(state.event_types)} if evidence.get("taste") else evidence
-    row = evidence.pop("item")
-    item_id = catalogue.item_ids[row]
-    if evidence.pop("own", False):
-        return deed(state, item_id, epoch(events.now))
-    places = _places(state.item_ids, item_id)
-    kind = _kind([state.event_types[place] for place in places])
-    return {"item_id": item_id, "title": catalogue.value("title", row), **evidence, "event_type": kind}
+    found: dict[str, tuple[str, list[int]]] = {}
+    for item, kind, when in zip(state.item_ids, state.event_types, state.event_times, strict=True):
+        if item in wanted:
+            held = found.get(item)
+            if held is None or TELLING.get(kind, LEAST) < TELLING.get(held[0], LEAST):
+                found[item] = kind, [when]
+            elif kind == held[0]:
+                held[1].append(when)
+    return found
 
 
 def deed(state: UserState, item_id: str, now: float) -> dict[str, Any]:
@@ -150,26 +219,10 @@ def deed(state: UserState, item_id: str, now: float) -> dict[str, Any]:
     >>> deed(state, "a", 10 * 86_400.0), deed(state, "b", 0.0)["event_type"]
     ({'event_type': 'purchase', 'times': 1, 'days_ago': 10.0}, 'view')
     """
-    places = _places(state.item_ids, item_id)
-    kind = _kind([state.event_types[place] for place in places])
-    times = [state.event_times[place] for place in places if state.event_types[place] == kind]
-    days = {int(time // DAY) for time in times}
+    return _deed(*deeds(state, {item_id}).get(item_id, NOTHING), now)
+
+
+def _deed(kind: str, times: Sequence[int], now: float) -> dict[str, Any]:
+    days = {time // DAY for time in times}
     ago = max(now - max(times), 0.0) / DAY if times else 0.0
     return {"event_type": kind, "times": len(days), "days_ago": round(float(ago), 1)}
-
-
-def _places(item_ids: Sequence[str], item_id: str) -> list[int]:
-    """Where an item stands in a history; by `index`, which takes half the time of a comprehension."""
-    ids = item_ids if isinstance(item_ids, list | tuple) else list(item_ids)
-    found: list[int] = []
-    try:
-        while True:
-            found.append(ids.index(item_id, found[-1] + 1 if found else 0))
-    except ValueError:
-        return found
-
-
-def _kind(kinds: Sequence[str]) -> str:
-    """The first of DEEDS that is there; another kind, where a shop gave weight to it; '' where there is nothing."""
-    found = set(kinds)
-    return next((kind for kind in DEEDS if kind in found), next(iter(kinds), ""))

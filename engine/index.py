@@ -11,7 +11,8 @@ docs/engine.md has the alternatives that were measured.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -168,9 +169,21 @@ class Indexed:
     def moments(self) -> Moments:
         return Moments.of(self.index.vectors)
 
-    def standard(self, query: np.ndarray, products: np.ndarray) -> np.ndarray:
-        """Products with `query` as standard scores over all items, float32."""
-        mean, spread = self.moments.of_query(query)
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Plain numeric arrays, which are stored without pickle; `from_arrays` is the inverse."""
+        return {**vars(self.index), **vars(self.moments)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Indexed:
+        found = cls(Index(**{each.name: arrays[each.name] for each in fields(Index)}))
+        vars(found)["moments"] = Moments(**{each.name: arrays[each.name] for each in fields(Moments)})
+        return found
+
+    def standard(
+        self, query: np.ndarray, products: np.ndarray, of_all: tuple[float, float] | None = None
+    ) -> np.ndarray:
+        """Products with `query` as standard scores over all items, float32. of_all: `moments.of_query`, where it is known."""
+        mean, spread = of_all or self.moments.of_query(query)
         if spread <= max(1e-6 * abs(mean), NORM_CAP):
             return np.zeros(len(products), np.float32)
         return ((products - mean) / spread).astype(np.float32)

@@ -57,10 +57,10 @@ class Catalogue:
 
     def value(self, column: str, row: int) -> Any:
         """One item's value; None where it is unknown. Lists come as lists."""
-        if column not in self.frame:
-            return None
         values = self._values.get(column)
         if values is None:
+            if column not in self.frame:
+                return None
             values = self._values[column] = self.frame[column].to_numpy(object)
         found: Any = values[row]
         if isinstance(found, str):
@@ -97,8 +97,36 @@ class Counting:
     unclicked_weight: float = 0.0
 
 
+@dataclass(frozen=True)
+class Types:
+    """Event types by number. code: of a name, `other` of those that nobody named. weights: (types,) float32.
+
+    besides: (types,) bool, those for whose sake a history is looked through for more than weights.
+    """
+
+    counting: Counting
+    code: Mapping[str, int]
+    weights: np.ndarray
+    besides: np.ndarray
+
+    @classmethod
+    def of(cls, event_weights: Mapping[str, float], counting: Counting) -> Types:
+        names = (*event_weights, *counting.never_again, IMPRESSION, RETURN, *INTEREST, *WANTED, "")
+        code = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        besides = {*counting.never_again, RETURN, *([IMPRESSION] if counting.unclicked_weight else ())}
+        weights = np.array([event_weights.get(name, 0.0) for name in code], np.float32)
+        return cls(counting, code, weights, np.array([name in besides for name in code]))
+
+    @cached_property
+    def other(self) -> int:
+        return self.code[""]
+
+
+NO_PAIRS = np.empty((2, 0), np.int32)
+
+
 def _no_pairs() -> np.ndarray:
-    return np.empty((2, 0), np.int32)
+    return NO_PAIRS
 
 
 @dataclass(frozen=True)
@@ -139,17 +167,13 @@ class Events:
 
         user = np.repeat(np.arange(len(states), dtype=np.int32), lengths)
         item = flat((index.get(i, -1) for i in chain.from_iterable(s.item_ids for s in states)), np.int32)
-        names = list(
-            dict.fromkeys((*event_weights, *counting.never_again, IMPRESSION, RETURN, *INTEREST, *WANTED, ""))
-        )
-        code = {name: number for number, name in enumerate(names)}
-        other = code[""]
+        types = Types.of(event_weights, counting)
         kinds = chain.from_iterable(s.event_types for s in states)
-        kind = flat((code.get(each, other) for each in kinds), np.int16)
-        weight = np.array([event_weights.get(name, 0.0) for name in names], np.float32)[kind]
+        kind = flat((types.code.get(each, types.other) for each in kinds), np.int16)
+        weight = types.weights[kind]
         moment = epoch(now)
         times = flat(chain.from_iterable(s.event_times for s in states), np.float64)
-        past = _Past(user.astype(np.int64) * max(len(index), 1) + item, item >= 0, kind, times, code)
+        past = Past(user.astype(np.int64) * max(len(index), 1) + item, item >= 0, kind, times, types.code)
         if counting.unclicked_weight:
             weight = weight + past.unclicked(counting, moment)
         hidden = past.hidden(counting.never_again)
@@ -246,7 +270,7 @@ class Events:
 
 
 @dataclass(frozen=True)
-class _Past:
+class Past:
     """Every event as it came, in parallel arrays. pair: int64, one number a user and item. time: epoch seconds.
 
     known: whether the item is in the catalogue. kind: int16 of `code`, by name.

@@ -21,7 +21,7 @@ from scipy import sparse
 
 from engine.interactions import Catalogue, Events
 from engine.pauses import breathe
-from engine.sources.base import Arrays, Source
+from engine.sources.base import Arrays, Source, put
 from engine.sources.content import Content, words
 from engine.sources.neighbours import by_column, keep_largest_of_rows, rows_of
 from engine.sources.popularity import Popularity
@@ -35,7 +35,7 @@ TOWER_NEIGHBOURS = 10  # of them that speak for its place in the two-tower
 
 
 @dataclass(frozen=True)
-class Grown:
+class Grown(Source):
     """A source that knows the first `n_fitted` of `n_items` items only: 0 for the others."""
 
     inner: Any
@@ -43,15 +43,21 @@ class Grown:
     n_items: int
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]
         return self.inner.name
 
     def scores(self, events: Events) -> np.ndarray:
         found = self.inner.scores(events.among(self.n_fitted))
         return np.pad(found, ((0, 0), (0, self.n_items - self.n_fitted)))
 
-    def evidence(self, events: Events, item: int) -> dict | None:
-        return self.inner.evidence(events.among(self.n_fitted), item) if item < self.n_fitted else None
+    def put(self, events: Events, out: np.ndarray) -> None:
+        put(self.inner, events.among(self.n_fitted), out[: self.n_fitted])
+        out[self.n_fitted :] = 0.0
+
+    def evidences(self, events: Events, items: np.ndarray) -> list[dict | None]:
+        known = items < self.n_fitted
+        said = iter(self.inner.evidences(events.among(self.n_fitted), items[known]))
+        return [next(said) if each else None for each in known.tolist()]
 
     @cached_property
     def similarity(self) -> sparse.csr_array:

@@ -6,18 +6,18 @@ comparable in the row where they stay, the best of all sources are found togethe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.blend import Weights
 from engine.cold import SPEAK_FOR_THEMSELVES
-from engine.interactions import Events
-from engine.ranking import DEPTH, HALF_LIVES, Candidates, Things, different_days, names_of
-from engine.sources.neighbours import Taste
+from engine.history import OneUser
+from engine.ranking import DEPTH, Candidates, Things, names_of
+from engine.sources.base import put
+from engine.sources.neighbours import arrays_of
 from engine.vector_sources import query_of
 
 if TYPE_CHECKING:
@@ -26,60 +26,38 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class OneUser(Events):
-    """Events of one question, whose sums every source asks for: each is made once. Nobody changes them in place."""
+class Plan:
+    """What is the same for every user of a model.
 
-    kept: dict[Any, Any] = field(default_factory=dict)
+    names: of its sources. cold: (sources,) bool, those of which items without a buyer take what the items say that they read like:
+    speakers has these items (c,) and CSR arrays (c, n_items) of who speaks for them. again, new: (sources,) float32 weights of the blend.
+    read: (sources that the ranker reads,) int64 rows of theirs, -1 for none; features: their names.
+    """
+
+    names: tuple[str, ...]
+    cold: np.ndarray
+    speakers: tuple[np.ndarray, ...]
+    again: np.ndarray
+    new: np.ndarray
+    read: np.ndarray
+    features: tuple[str, ...]
 
     @classmethod
-    def over(cls, events: Events) -> OneUser:
-        return cls(**{each.name: getattr(events, each.name) for each in fields(Events)})
-
-    def among(self, n_items: int) -> OneUser:
-        found = self.kept.get(("among", n_items))
-        if found is None:
-            plain = Events(**{each.name: getattr(self, each.name) for each in fields(Events)})
-            found = self.kept["among", n_items] = OneUser.over(plain.among(n_items))
-        return found
-
-    @cached_property
-    def _items(self) -> tuple[np.ndarray, np.ndarray]:
-        """Different items, ascending int32, and the place of each event's item among them."""
-        return np.unique(self.item, return_inverse=True)
-
-    def matrix(self, half_life_days: float | None = None) -> Any:
-        key = "matrix", half_life_days
-        if key not in self.kept:
-            items, place = self._items
-            age = self.age
-            weight = self.weight if half_life_days is None else self.weight * 0.5 ** (age / half_life_days)
-            self.kept[key] = Taste(
-                items, np.bincount(place, weight, len(items)).astype(np.float32), self.n_items
-            )
-        return self.kept[key]
-
-    def tastes(self, half_life_days: float | None = None) -> Any:
-        if half_life_days not in self.kept:
-            whole = self.matrix(half_life_days)
-            some = whole.data > 0
-            found = Taste(whole.indices[some], np.log1p(whole.data[some]), self.n_items)
-            self.kept[half_life_days] = found
-        return self.kept[half_life_days]
-
-    def owned(self) -> Any:
-        if "owned" not in self.kept:
-            items, place = self._items
-            mine = items[np.bincount(place[self.weight > 0], minlength=len(items)) > 0]
-            self.kept["owned"] = Taste(mine, np.ones(len(mine), np.float32), self.n_items)
-        return self.kept["owned"]
-
-    def days(self) -> Any:
-        if "days" not in self.kept:
-            items, place = self._items
-            positive = self.weight > 0
-            days = different_days(place[positive], self.day[positive], len(items)).astype(np.float32)
-            self.kept["days"] = Taste(items[days > 0], days[days > 0], self.n_items)
-        return self.kept["days"]
+    def of(cls, model: Recommender) -> Plan:
+        names, weights, cold = tuple(model.sources), model.recipe.weights, model.cold
+        some = cold is not None and len(cold.items) > 0
+        spoken_for = [some and name not in (*SPEAK_FOR_THEMSELVES, *model.indexed) for name in names]
+        speakers = (cold.items.astype(np.int64), *arrays_of(cold.alike)) if cold is not None and some else ()
+        sources = model.ranker.sources if model.ranker else ()
+        return cls(
+            names,
+            np.array(spoken_for, bool),
+            speakers,
+            np.array([weights.again.get(name, 0.0) for name in names], np.float32),
+            np.array([weights.new.get(name, 0.0) for name in names], np.float32),
+            np.array([names.index(name) if name in names else -1 for name in sources], np.int64),
+            names_of(sources),
+        )
 
 
 @dataclass(frozen=True)
@@ -90,9 +68,17 @@ class Behind:
     items: Indexed
     query: np.ndarray
 
+    @cached_property
+    def of_all(self) -> tuple[float, float]:
+        """Mean and spread of all items' products."""
+        return self.items.moments.of_query(self.query)
+
     def scores(self, items: np.ndarray) -> np.ndarray:
         """Exact standard scores of item rows."""
-        return self.items.standard(self.query, self.items.index.vectors[items] @ self.query)
+        return self.standard(self.items.index.vectors[items] @ self.query)
+
+    def standard(self, products: np.ndarray) -> np.ndarray:
+        return self.items.standard(self.query, products, self.of_all)
 
 
 @dataclass(frozen=True)
@@ -140,46 +126,35 @@ def sheet_of(model: Recommender, events: OneUser, allowed: np.ndarray | None = N
     """None where a score is not finite: the batch path knows what to do then. allowed: see `scored`."""
     from engine import compiled  # where it is asked for: a job that answers nobody need not load a compiler
 
-    names, cold, owned = tuple(model.sources), model.cold, events.owned().indices
+    names, cold = tuple(model.sources), model.cold
     rows = np.empty((len(names), events.n_items), np.float32)
     behind: list[Behind] = []
     for row, (name, source) in enumerate(model.sources.items()):
         if name in model.indexed:
             behind.append(Behind(row, model.indexed[name], query_of(source, events)))
             rows[row] = 0.0
-            continue
-        rows[row] = source.scores(events)
-        if cold is not None and len(cold.items) and name not in SPEAK_FOR_THEMSELVES:
-            cold.fill_one(rows[row])
+        else:
+            put(source, events, rows[row])
+    if cold is not None and len(cold.items):
+        compiled.speak_for(rows, model.plan.cold, *model.plan.speakers)
     if not compiled.standardise(rows):
         return None
     sheet = Sheet(names, rows, tuple(behind))
     for each in behind:
         if not np.isfinite(each.query).all():
             return None
-        items, products = each.items.index.search(each.query, DEPTH + len(owned), allowed)
-        found = each.items.standard(each.query, products)
+        items, products = each.items.index.search(each.query, DEPTH + events.owned().nnz, allowed)
+        found = each.standard(products)
         rows[each.row] = found.min(initial=0.0)  # who was not found is no better than who was
         rows[each.row, items] = found
     return sheet
 
 
-def blended(sheet: Sheet, weights: Weights, owned: np.ndarray) -> np.ndarray:
-    """As `blend.combine` of one user. owned: item rows."""
-    from engine import compiled
-
-    again, new = (
-        np.array([each.get(name, 0.0) for name in sheet.names], np.float32)
-        for each in (weights.again, weights.new)
-    )
-    return compiled.blend(sheet.rows, again, new, np.float32(weights.offset), owned)
-
-
 def best_rows(
     rows: np.ndarray, owned: np.ndarray, repeat: bool, allowed: np.ndarray | None = None
 ) -> np.ndarray:
-    """Item rows, ascending, as `ranking.union` of one user: each source's DEPTH best, once among all and once among those that
-    are not `owned`; with `repeat` all that are. allowed: (n_items,) bool, among which alone the best are looked for."""
+    """Item rows, ascending, as `ranking.union` of one user: each source's DEPTH best among those that are not `owned`, which the
+    best of all are too, or they are owned; with `repeat` all that are. allowed: (n_items,) bool, among which alone the best are looked for."""
     if allowed is not None:
         kept = np.flatnonzero(allowed)
         place = np.full(len(allowed), -1, np.int32)
@@ -193,44 +168,32 @@ def best_rows(
 
     chosen = np.zeros(rows.shape[1], bool)
     chosen[owned] = repeat
-    compiled.mark_best(rows, owned, DEPTH, repeat, chosen)
+    compiled.mark_best(rows, owned, DEPTH, chosen)
     return np.flatnonzero(chosen)
 
 
-def described(
-    events: OneUser, item: np.ndarray, sheet: Sheet, things: Things, sources: Sequence[str]
-) -> Candidates:
+def described(events: OneUser, item: np.ndarray, sheet: Sheet, things: Things, plan: Plan) -> Candidates:
     """As `ranking.described` of one user."""
     from engine import compiled
 
-    own, days, positive = events.owned().indices, events.days().data, events.weight > 0
-    halved = 0.5 ** (events.age / np.array(HALF_LIVES)[:, None])
-    pair = compiled.past(own, days, events.item, positive, events.age, events.weight * halved)
-    names, rows = names_of(sources), {name: row for row, name in enumerate(sheet.names)}
-    features = np.empty((len(names), len(item)), np.float32)
+    items, place = events.places
+    days = events.days_of_places
+    pair = compiled.past(place, events.positive, events.weight, events.age, days)
+    order_days = float(len(set(events.day[events.positive].tolist())))
+    features = np.empty((len(plan.features), len(item)), np.float32)
     compiled.describe(
         item,
         sheet.rows,
-        np.array([rows.get(name, -1) for name in sources], np.int64),
-        own,
+        plan.read,
+        items,
         pair,
-        _person(events, len(own), positive),
+        compiled.person(events.positive, events.age, order_days, float(events.owned().nnz)),
         things.features,
         things.price,
         things.price[events.item].sum() / max(len(events.item), 1),
         features,
     )
-    return Candidates(np.zeros(len(item), np.int64), item, features.T, names)
-
-
-def _person(events: OneUser, items: int, positive: np.ndarray) -> np.ndarray:
-    """(USER,) float64 as `ranking._people`, of somebody with an event. items: how many different ones they had."""
-    lines, days = float(np.count_nonzero(positive)), float(len(set(events.day[positive].tolist())))
-    newest, oldest = events.age.min(), events.age.max()
-    gap = (oldest - newest) / max(days - 1, 1)
-    return np.array(
-        [len(events.item), days, newest, oldest, gap, items, 1 - items / max(lines, 1), lines / max(days, 1)]
-    )
+    return Candidates(np.zeros(len(item), np.int64), item, features.T, plan.features)
 
 
 def scored(model: Recommender, events: OneUser, allowed: np.ndarray | None = None) -> Scores | None:
@@ -239,6 +202,8 @@ def scored(model: Recommender, events: OneUser, allowed: np.ndarray | None = Non
     allowed: (n_items,) bool of what a rule lets through, where it lets through so little that candidates have to be looked for
     there; the scores of all else are of no use then.
     """
+    from engine import compiled
+
     if not len(events.item):
         return None
     sheet = sheet_of(model, events, allowed)
@@ -247,15 +212,15 @@ def scored(model: Recommender, events: OneUser, allowed: np.ndarray | None = Non
     owned, repeat = events.owned().indices, model.recipe.repeat is not False
     item = best_rows(sheet.rows, owned, repeat, allowed) if model.ranker or sheet.behind else owned
     sheet.fill(item)
-    scores = blended(sheet, model.recipe.weights, owned)
+    plan = model.plan
+    scores = compiled.blend(sheet.rows, plan.again, plan.new, np.float32(model.recipe.weights.offset), owned)
     if not repeat:
         scores[owned] = -np.inf
     if model.ranker is None:
         return Scores(scores, sheet)
-    found = described(events, item, sheet, model.things, model.ranker.sources)
+    found = described(events, item, sheet, model.things, plan)
     if len(item):
         ranked, leaves = model.quick(found)
-        scores -= scores.max() - ranked.min() + np.float32(1.0)
-        scores[item] = ranked
+        compiled.lift(scores, item, ranked)
         return Scores(scores, sheet, found, leaves)
     return Scores(scores, sheet, found)

@@ -9,14 +9,20 @@ from functools import cached_property
 import numpy as np
 
 from engine.assortment import COLUMNS, Assortment
-from engine.metrics import top_k
 from engine.rules import Rules
+
+LOW = np.uint64(0xFFFFFFFF)  # the lower half of a key
 
 
 def ordered(scores: np.ndarray, allowed: np.ndarray, depth: int) -> np.ndarray:
     """The best `depth` allowed rows with finite scores, best first, ties by row."""
-    found = top_k(np.where(allowed, scores, -np.inf)[None], depth)[0]
-    return found[found >= 0]
+    from engine.compiled.best import keys_of_best  # where it is asked for, as in engine.one_user
+
+    keys = keys_of_best(np.asarray(scores, np.float32), allowed, depth)
+    if len(keys) > depth:
+        keys = np.partition(keys, depth)[:depth]
+    keys.sort()
+    return (keys & LOW).astype(np.int64)
 
 
 @dataclass(frozen=True)

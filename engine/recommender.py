@@ -15,7 +15,7 @@ from typing import cast
 import pandas as pd
 
 from aisle.settings import Final
-from engine import storage
+from engine import beforehand, bundle, storage
 from engine.answering import Answering, Recommended
 from engine.blend import Weights
 from engine.fitting import fit_source, fit_sources
@@ -70,7 +70,13 @@ class Recommender(Answering):
         found = cls(parts.recipe, parts.catalogue, parts.sources, parts.trends, parts.ranker)
         if parts.cold:
             found.__dict__["cold"] = parts.cold
+        with bundle.rejecting(Path(folder), "what is made beforehand"):
+            beforehand.put(found, parts.beforehand)
         return found
+
+    def unload(self) -> None:
+        """Takes out of memory what of its bundle was read to make it: questions bring back what they read of it."""
+        storage.unload(self)
 
     def save(self, folder: Path) -> None:
         """Writes the bundle; see engine.bundle. Raises ValueError where items came or went since the fit."""

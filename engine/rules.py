@@ -86,22 +86,25 @@ class Rules(_Rule):
     def _consistent(self) -> Self:
         """Every contradiction, not the first."""
         faults = []
-        for what, values in (
-            ("position", [str(pin.position) for pin in self.pins]),
-            ("item", [pin.item_id for pin in self.pins]),
-        ):
-            twice = sorted({each for each in values if values.count(each) > 1})
-            faults += [f"pins: {what} {each} is pinned twice" for each in twice]
-        faults += [
-            f"pins: {each.item_id!r} is excluded" for each in self.pins if each.item_id in self.exclude
-        ]
+        if self.pins:
+            for what, values in (
+                ("position", [str(pin.position) for pin in self.pins]),
+                ("item", [pin.item_id for pin in self.pins]),
+            ):
+                twice = sorted({each for each in values if values.count(each) > 1})
+                faults += [f"pins: {what} {each} is pinned twice" for each in twice]
+            faults += [
+                f"pins: {each.item_id!r} is excluded" for each in self.pins if each.item_id in self.exclude
+            ]
         for name, chosen in (("categories", self.categories), ("brands", self.brands)):
-            both = sorted({*chosen.include} & {*chosen.exclude})
-            faults += [f"{name}: {each!r} is included and excluded" for each in both]
-        columns = sorted({boost.column for boost in self.boosts} - {"item_id", "brand", "categories"})
-        faults += [f"boosts: column {each!r} is none of item_id, brand, categories" for each in columns]
-        if any(max(boost.times, abs(boost.add)) > MOST_BOOST for boost in self.boosts):
-            faults.append(f"boosts: times and add go up to {MOST_BOOST:,}")
+            if chosen.include and chosen.exclude:
+                both = sorted({*chosen.include} & {*chosen.exclude})
+                faults += [f"{name}: {each!r} is included and excluded" for each in both]
+        if self.boosts:
+            columns = sorted({boost.column for boost in self.boosts} - {"item_id", "brand", "categories"})
+            faults += [f"boosts: column {each!r} is none of item_id, brand, categories" for each in columns]
+            if any(max(boost.times, abs(boost.add)) > MOST_BOOST for boost in self.boosts):
+                faults.append(f"boosts: times and add go up to {MOST_BOOST:,}")
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -118,6 +121,8 @@ def had(state: UserState, rules: Sequence[Rules], now: float) -> set[str]:
     for already in filter(None, (each.already for each in rules)):
         since = -np.inf if already.days is None else now - already.days * DAY
         kinds = set(already.event_types)
+        if kinds.isdisjoint(state.event_types):
+            continue
         found |= {
             item
             for item, kind, time in zip(state.item_ids, state.event_types, state.event_times, strict=True)

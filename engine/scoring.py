@@ -17,10 +17,10 @@ from engine import one_user
 from engine.blend import combine, normalise
 from engine.cold import Cold
 from engine.diversity import LastStage, demote
-from engine.explain import Paths
 from engine.index import Indexed
-from engine.interactions import Catalogue, Events
-from engine.one_user import OneUser
+from engine.interactions import Catalogue, Events, Types
+from engine.one_user import OneUser, Plan
+from engine.paths import Paths
 from engine.pauses import breathe
 from engine.ranker import Ranker
 from engine.ranking import Candidates, Things, candidates
@@ -87,6 +87,16 @@ class Scoring:
         events = self.events(states, now)
         return self._settled(events, self._scored(events).scores)
 
+    @cached_property
+    def types(self) -> Types:
+        """Event types as the recipe counts them."""
+        return Types.of(self.recipe.event_weights, self.recipe.counting)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What one user's path need not look up for everyone."""
+        return Plan.of(cast("Recommender", self))
+
     def source_scores(self, events: Events) -> dict[str, np.ndarray]:
         """Each source's scores, before the blend and before normalisation."""
         return {name: source.scores(events) for name, source in self.sources.items()}
@@ -150,6 +160,8 @@ class Scoring:
             "things",
             "last_stage",
             "indexed",
+            "types",
+            "plan",
             *(("ranking", "paths") if self.ranker else ()),
         ):
             getattr(self, made)
@@ -193,9 +205,16 @@ class Scoring:
         """The same scores, moved in place: own dislikes down, boosts; what its user hid or the shop deleted is not finite."""
         demote(scores, events)
         self.last_stage.boost(scores)
-        scores[tuple(events.hidden)] = -np.inf
-        scores[:, self.catalogue.gone] = -np.inf
+        if events.hidden.shape[1]:
+            scores[tuple(events.hidden)] = -np.inf
+        if self.catalogue.gone:
+            scores[:, self.catalogue.gone] = -np.inf
         return scores
+
+    def _moves(self, events: Events) -> bool:
+        """Whether `_settled` may change a score."""
+        mine = events.hidden.shape[1] or (events.weight < 0).any()
+        return bool(mine or self.catalogue.gone or len(self.last_stage.moved))
 
     # -- one user, and many
 
@@ -205,8 +224,10 @@ class Scoring:
         allowed: (n_items,) bool, among which alone candidates are looked for: what else a rule leaves out. Where the sources are
         behind an index, a rule that leaves little would find none of it among the best of all.
         """
-        events = OneUser.over(self.events([state], now))
+        events = OneUser.alone(state, self.catalogue.index, now, self.types)
         scored = self._scored_alone(events, allowed) or self._scored(events)
+        if not self._moves(events):
+            return Ranked(events, scored.scores[0], scored)
         before = scored.scores.copy()
         scores = self._settled(events, scored.scores)
         return Ranked(events, scores[0], replace(scored, scores=before))

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine import bundle
+from engine import beforehand, bundle, mapped
 from engine.cold import Cold
 from engine.interactions import Catalogue
 from engine.pauses import breathe
 from engine.ranker import Ranker
 from engine.recipe import Recipe
 from engine.sources import FROM_EXPORTS, FROM_HISTORIES
-from engine.sources.base import Source
+from engine.sources.base import Arrays, Source
 from engine.trends import Trends
 
 if TYPE_CHECKING:
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a recommender is made of, in the order of its constructor. cold: what is made of them beforehand; None where it was not."""
+    """What a recommender is made of, in the order of its constructor.
+
+    cold: what is made of them beforehand; None where it was not. beforehand: the rest of that, see `engine.beforehand`.
+    """
 
     recipe: Recipe
     catalogue: Catalogue
@@ -32,6 +35,7 @@ class Parts:
     trends: Trends
     ranker: Ranker | None
     cold: Cold | None
+    beforehand: dict[str, Arrays]
 
 
 def save(model: Recommender, folder: Path) -> None:
@@ -44,7 +48,8 @@ def save(model: Recommender, folder: Path) -> None:
         "recipe.json": bundle.pack_json(model.recipe.model_dump(mode="json")),
         "items.parquet": bundle.pack_frame(model.catalogue.frame),
     }
-    files |= {f"{name}.npz": bundle.pack_arrays(source.arrays()) for name, source in model.sources.items()}
+    stored = {name: source.arrays() for name, source in model.sources.items()} | beforehand.made(model)
+    files |= {f"{name}.npz": bundle.pack_arrays(arrays) for name, arrays in stored.items()}
     files["trends.npz"] = bundle.pack_arrays(model.trends.arrays())
     if model.cold:
         files["cold.npz"] = bundle.pack_arrays(model.cold.arrays())
@@ -77,7 +82,12 @@ def load(folder: Path) -> Parts:
         with bundle.rejecting(folder, "ranker.txt"):
             ranker = Ranker(bytes(files["ranker.txt"]).decode())
             ranker.names  # noqa: B018 - read now, so that no request waits for it
-    return Parts(recipe, catalogue, sources, trends, ranker, cold)
+    made = {}
+    for name in files:
+        if name.endswith(".npz") and beforehand.is_one(name.removesuffix(".npz")):
+            with bundle.rejecting(folder, name):
+                made[name.removesuffix(".npz")] = bundle.unpack_arrays(files[name])
+    return Parts(recipe, catalogue, sources, trends, ranker, cold, made)
 
 
 def faults(model: Recommender) -> list[str]:
@@ -87,11 +97,23 @@ def faults(model: Recommender) -> list[str]:
         model.last_stage  # noqa: B018 - made now, not at the first question
     except ValueError as error:
         found.append(str(error))
-    stored = {name: source.arrays() for name, source in model.sources.items()}
-    stored |= {"trends": model.trends.arrays()} | ({"cold": model.cold.arrays()} if model.cold else {})
-    for name, arrays in stored.items():
+    for name, arrays in _stored(model).items():
         for key, array in arrays.items():
             breathe()
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 found.append(f"{name}.{key}: {np.count_nonzero(~np.isfinite(array))} values are not finite")
+            mapped.unload(array)
     return found
+
+
+def unload(model: Recommender) -> None:
+    """Takes out of memory what of a loaded bundle was read to make it: questions bring back what they read of it."""
+    for arrays in _stored(model).values():
+        for array in arrays.values():
+            mapped.unload(array)
+
+
+def _stored(model: Recommender) -> dict[str, Arrays]:
+    """Arrays as a bundle holds them, by what they are of."""
+    found = {name: source.arrays() for name, source in model.sources.items()} | beforehand.held(model)
+    return found | {"trends": model.trends.arrays()} | ({"cold": model.cold.arrays()} if model.cold else {})

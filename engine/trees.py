@@ -25,23 +25,23 @@ ABSENT = {
     **dict.fromkeys(("last", "first", "gap", "overdue", "since_order_with"), np.nan),
 }
 MOST_LEAVES = 16  # of a tree: as many as a mask has bits
+FOUR = 4  # masks in a uint64
 
 
 @dataclass(frozen=True)
 class Trees:
     """thresholds: of all features one after the other, ascending float64 each; those of feature f are [first[f], first[f + 1]).
-    masks: (thresholds + 2 a feature, trees) uint16 of the leaves that are still possible after so many of a feature's thresholds lie
-    below the value; each feature's last row for NaN. values: (leaves of all trees,) float64, each tree's from the left. number:
-    (leaves of all trees,) uint8, LightGBM's own number of each in its tree. start: (trees,) first leaf of each. May be read from
-    many threads.
+    masks: (thresholds + 2 a feature, width) uint16 of the leaves that are still possible after so many of a feature's thresholds lie
+    below the value; each feature's last row for NaN. width: trees, and so many more that four fit into a uint64. values: (trees,
+    MOST_LEAVES) float64 of each tree's leaves from the left. numbers: (trees, MOST_LEAVES) uint8, LightGBM's own of each. May be read
+    from many threads.
     """
 
     thresholds: np.ndarray
     first: np.ndarray
     masks: np.ndarray
     values: np.ndarray
-    number: np.ndarray
-    start: np.ndarray
+    numbers: np.ndarray
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Trees | None:
@@ -50,24 +50,23 @@ class Trees:
         if told.get("average_output") or any(tree["num_leaves"] > MOST_LEAVES for tree in trees):
             return None
         nodes: list[list[_Node]] = [[] for _ in told["feature_names"]]
-        leaves: list[dict[str, Any]] = []
-        start = []
+        values = np.zeros((len(trees), MOST_LEAVES))
+        numbers = np.zeros((len(trees), MOST_LEAVES), np.uint8)
         for number, tree in enumerate(trees):
-            start.append(len(leaves))
-            mine: list[dict[str, Any]] = []
-            if not _walk(tree["tree_structure"], number, mine, nodes):
+            leaves: list[dict[str, Any]] = []
+            if not _walk(tree["tree_structure"], number, leaves, nodes):
                 return None
-            leaves += mine
+            values[number, : len(leaves)] = [leaf["leaf_value"] for leaf in leaves]
+            numbers[number, : len(leaves)] = [leaf.get("leaf_index", 0) for leaf in leaves]
         if not trees:
             return None
-        thresholds, masks = zip(*(_tables(each, len(trees)) for each in nodes), strict=True)
-        values = np.array([leaf["leaf_value"] for leaf in leaves])
-        numbers = np.array([leaf.get("leaf_index", 0) for leaf in leaves], np.uint8)
+        width = -(-len(trees) // FOUR) * FOUR
+        thresholds, masks = zip(*(_tables(each, width) for each in nodes), strict=True)
         first = np.cumsum([0, *map(len, thresholds)])
-        return cls(np.concatenate(thresholds), first, np.vstack(masks), values, numbers, np.array(start))
+        return cls(np.concatenate(thresholds), first, np.vstack(masks), values, numbers)
 
     def strike(self, left: np.ndarray, columns: Iterable[tuple[int, np.ndarray]]) -> np.ndarray:
-        """`left` (n, trees) uint16, less what these features' values (n,) exclude, in place."""
+        """`left` (n, width) uint16, less what these features' values (n,) exclude, in place."""
         for feature, values in columns:
             low, high = self.first[feature : feature + 2]
             if low < high:
@@ -77,8 +76,11 @@ class Trees:
         return left
 
     def all(self, n: int) -> np.ndarray:
-        """(n, trees) uint16: every leaf of every tree."""
-        return np.full((n, len(self.start)), 0xFFFF, np.uint16)
+        """(n, width) uint16: every leaf of every tree."""
+        return np.full((n, self.masks.shape[1]), 0xFFFF, np.uint16)
+
+    def asks(self, feature: int) -> bool:
+        return bool(self.first[feature] < self.first[feature + 1])
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Ranking:
     """A ranker over one catalogue, for one user's candidates: what a user has not done, and what an item is, is struck out
     beforehand.
 
-    of_items: (n_items, trees) uint16 left over by ITEM; absent: (trees,) by OWN of an item that the user never had.
+    of_items: (n_items, width) uint16 left over by ITEM; absent: (width,) by OWN of an item that the user never had.
     asked: places of the other features, item_at: of ITEM, user_at: of USER, own_at: of OWN.
     """
 
@@ -135,25 +137,28 @@ class Ranking:
             compiled,  # where it is asked for: a job that answers nobody need not load a compiler
         )
 
-        columns, trees = found.features.T, self.trees
-        return compiled.reached(
-            found.item,
-            columns,
-            self.of_items,
-            self.absent,
-            *self._places,
+        return compiled.reached(found.item, found.features.T, *self._read)
+
+    @cached_property
+    def _read(self) -> tuple[Any, ...]:
+        """What `compiled.reached` reads beside the candidates."""
+        trees = self.trees
+        user, asked, own = (
+            [at for at in some if trees.asks(at)] for some in (self.user_at, self.asked, self.own_at)
+        )
+        return (
+            self.of_items.view(np.uint64),
+            self.absent.view(np.uint64),
+            np.array(user, np.int64),
+            np.array([*asked, *own], np.int64),
+            len(asked),
             self.last_at,
             trees.thresholds,
             trees.first,
-            trees.masks,
+            trees.masks.view(np.uint64),
             trees.values,
-            trees.number,
-            trees.start,
+            trees.numbers,
         )
-
-    @cached_property
-    def _places(self) -> list[np.ndarray]:
-        return [np.array(each, np.int64) for each in (self.user_at, self.own_at, self.asked)]
 
 
 @dataclass(frozen=True)

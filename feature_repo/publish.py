@@ -1,8 +1,8 @@
 """features.feast: publishes the definitions where they changed, and brings the newest as_of of gold online.
 
 Materialised is exactly the newest point, by its own interval: Feast's incremental way misses late rows (feast#4133). A
-backfill never moves online values back: whatever it built, only the newest point of gold is read here. What was
-published is noted last, so a run that is killed is repeated by the next one.
+backfill never moves online values back: whatever it built, only the newest point of gold is read here. Then users get a compact
+row each (feature_repo.compact). What was published is noted last, so a run that is killed is repeated by the next one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from aisle.stages import StepContext
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-DEFINED_IN = ("entities", "sources", "views", "services")
+DEFINED_IN = ("entities", "sources", "views", "services", "compact")
 
 
 def run(settings: Settings, context: StepContext) -> dict[str, Any]:
@@ -49,10 +49,20 @@ def bring_online(settings: Settings, now: features.Published, applied: bool) -> 
     if not applied:
         apply(store)
     store.materialize(point - timedelta(seconds=1), point, feature_views=list(features.GOLD))
+    write_compact(settings, store)
     filters = [("as_of", "=", point)]
     return {
         name: lake.read(f"gold.{name}", columns=["as_of"], filters=filters).num_rows for name in features.GOLD
     }
+
+
+def write_compact(settings: Settings, store: FeatureStore) -> dict[str, int]:
+    """Rows written by service, of users whose values changed; none where the online store is no file."""
+    from feature_repo import compact
+
+    if settings.features.online:
+        return {}
+    return compact.fill(store, Path(features.online_store(settings)["path"]))
 
 
 def apply(store: FeatureStore) -> None:

@@ -7,10 +7,8 @@ answer comes from the rung below. `serving.alone` is the same without any of tha
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -33,6 +31,7 @@ from serving.shedding import parked
 from serving.telemetry import stage
 from serving.turning import Turned
 from serving.view import View, Views
+from serving.workers import Workers
 
 LEFT_FOR_WORK = 0.5  # of the deadline, whatever the features take
 
@@ -48,7 +47,7 @@ class Answers:
         self.shared = getattr(service, "shared", None)  # lists of all workers, where serving.cache is Redis
         self.turned = Turned(limits.kept_pages, limits.page_seconds)
         self.asked = Asked()
-        self._workers = ThreadPoolExecutor(limits.workers, thread_name_prefix="answers")
+        self._workers = Workers(limits.workers, "answers", limits.loop_seconds)
 
     def warm(self, recommender: Recommender) -> None:
         """Works out a list before a release is served: what is made at the first use is made now."""
@@ -60,7 +59,7 @@ class Answers:
         work(view, Ask("similar", item_id=bought[0]), UserState(""), EMPTY)
 
     def stop(self) -> None:
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._workers.stop()
 
     # -- from the event loop
 
@@ -167,10 +166,8 @@ class Answers:
     async def _in_time(self, run: Callable[..., Made], started: float) -> Made:
         """What `run` makes within the deadline, else what it makes when it is hurried."""
         left = self.limits.deadline_seconds - (time.perf_counter() - started)
-        here = contextvars.copy_context()  # for the stages of this request
         with suppress(TimeoutError):
-            working = asyncio.get_running_loop().run_in_executor(self._workers, here.run, run)
-            return await asyncio.wait_for(working, max(left, 0.0))
+            return await self._workers.within(left, run)
         return run(hurried=True)
 
     def _out(
@@ -180,9 +177,9 @@ class Answers:
         figures, version = self.service.figures, loaded.pointer.version
         for reason in found.pool.degraded:
             figures.degraded.labels(reason).inc()
-        if not found.items and ask.page == 1:
+        if not found.shown and ask.page == 1:
             figures.empty.inc()
-        figures.answer.labels(found.rung).observe(time.perf_counter() - started)
+        figures.listed(found.rung, time.perf_counter() - started)
         variant = loaded.variant
         exposure = Exposure(
             request_id,

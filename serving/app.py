@@ -35,7 +35,7 @@ from serving.door import Doors, Slashes
 from serving.exposures import Exposures
 from serving.features import Histories, OnlineStore, Store
 from serving.figures import Figures, Served
-from serving.headers import Cors, SafeHeaders
+from serving.headers import Cors, completed
 from serving.keys import Keyring
 from serving.landing import Landing
 from serving.live import LiveRelease, Loaded, beside_requests
@@ -46,6 +46,7 @@ from serving.schemas import Readiness
 from serving.search_service import Searching
 from serving.sessions import Sessions
 from serving.shared import SharedLists
+from serving.straight import Shortcuts, Ways, ways
 from serving.telemetry import RequestLog
 from serving.together import Together
 from serving.told_items import ToldItems
@@ -199,8 +200,9 @@ def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
     doors = Doors(settings, service.keys, service.figures)
     app.add_middleware(Cors, origins=settings.serving.cors_origins, of_keys=service.keys.origins)
     app.add_middleware(Slashes)
-    app.add_middleware(SafeHeaders)
-    app.add_middleware(RequestLog, figures=service.figures)
+    shortcuts: Ways = {}
+    app.add_middleware(Shortcuts, ways=shortcuts)
+    app.add_middleware(RequestLog, figures=service.figures, completed=completed)
     problems.install(app)
     app.include_router(routes.v1(settings, service))
     app.include_router(search.routes(settings, service))
@@ -217,6 +219,7 @@ def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
     reports.mkdir(parents=True, exist_ok=True)
     app.mount("/reports", StaticFiles(directory=reports, html=True), name="reports")
     doors.hang(app)
+    shortcuts |= ways(app)
     described.install(app)
     return app
 

@@ -78,6 +78,14 @@ class Ask:
     def __post_init__(self) -> None:
         proof.require(self.user_id)
 
+    def __hash__(self) -> int:
+        """Worked out once: a question is looked for, and kept, under itself."""
+        found = self.__dict__.get("_hash")
+        if found is None:
+            found = hash(tuple(self.__dict__.values()))
+            object.__setattr__(self, "_hash", found)
+        return found
+
     @property
     def asker(self) -> tuple:
         """What must be the same on every page of an answer."""

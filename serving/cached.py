@@ -67,7 +67,14 @@ class Pool:
 
 
 def fingerprint(state: UserState) -> str:
-    """Of country and events; the same in every process."""
+    """Of country and events; the same in every process. Worked out once a state, since several parts of an answer go by it."""
+    held = state.__dict__.get("_fingerprint")
+    if held is None:
+        held = state.__dict__["_fingerprint"] = _fingerprint(state)
+    return held
+
+
+def _fingerprint(state: UserState) -> str:
     text = "\x1f".join(
         (*state.item_ids, *state.event_types, *map(str, state.event_times), state.country or "")
     )

@@ -16,7 +16,7 @@ from aisle.settings import Settings
 from serving import policy, proof
 from serving.figures import Figures
 from serving.keys import Caller, Keyring, Receive, Scope, Send, local
-from serving.limits import Bodies, Rates
+from serving.limits import WHOLE, Bodies, Rates
 from serving.policy import LOCAL, OPEN
 from serving.shedding import Gate
 from serving.telemetry import stage
@@ -74,7 +74,7 @@ class Door:
         headers = dict(scope["headers"])
         size = 0
         if b"content-length" in headers or b"transfer-encoding" in headers:
-            body = await doors.bodies.read(headers, receive)
+            body = await doors.bodies.read(headers, receive, scope.get(WHOLE, False))
             size, receive = len(body), replayed(body, receive)
         try:
             await self._at_work(scope, receive, send)

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import orjson
 from prometheus_client import CollectorRegistry, Counter
-from pydantic_core import to_json
 
 log = logging.getLogger("aisle.exposures")
 KIND = "exposures"
@@ -58,12 +58,24 @@ class Exposure(NamedTuple):
             "session_id": self.session_id or "",
             "model_version": self.model_version,
             "variant": self.variant,
-            "experiments": to_json(self.experiments).decode(),
+            "experiments": orjson.dumps(self.experiments).decode() if self.experiments else "{}",
             "rung": self.rung,
             "placement": self.placement or "",
             "kind": self.kind,
-            "items": to_json([each._asdict() for each in self.items]).decode(),
+            "items": orjson.dumps(list(map(_told, self.items))).decode(),
         }
+
+
+def _told(shown: Shown) -> dict[str, Any]:
+    """As `_asdict`, in a quarter of its time."""
+    item_id, position, source, score, propensity = shown
+    return {
+        "item_id": item_id,
+        "position": position,
+        "source": source,
+        "score": score,
+        "propensity": propensity,
+    }
 
 
 class Exposures:

@@ -9,10 +9,12 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from serving.problems import problem
 
 ALWAYS = (
+    (b"vary", b"Origin"),  # whoever asks: what a page elsewhere may read has another header, see Cors
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"SAMEORIGIN"),
     (b"referrer-policy", b"same-origin"),
@@ -22,39 +24,37 @@ DOCS_POLICY = (
     b"default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
     b"img-src 'self' data:; frame-ancestors 'self'; base-uri 'none'"
 )
+OF_DATA = (*ALWAYS, (b"content-security-policy", DATA_POLICY), (b"cache-control", b"no-store"))
+OF_DOCS = (*ALWAYS, (b"content-security-policy", DOCS_POLICY))
 ASKED = ["Authorization", "Content-Type", "If-None-Match", "X-API-Key", "X-Request-ID", "X-User-Token"]
 TOLD = ["ETag", "Retry-After", "X-Request-ID"]
 
 
-class SafeHeaders:
-    """ASGI middleware. What a route sets itself stays as it is."""
-
-    def __init__(self, app: Any):
-        self.app = app
-
-    async def __call__(self, scope, receive, send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        path = scope["path"]
-
-        async def sending(message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = completed(message["headers"], path)
-            await send(message)
-
-        await self.app(scope, receive, sending)
-
-
 def completed(headers: list[tuple[bytes, bytes]], path: str) -> list[tuple[bytes, bytes]]:
-    """The headers, with those that are missing. Data is for the one who asked: no cache keeps it unless its route says so."""
+    """The headers, with those that are missing; what a route sets itself stays as it is. Data is for the one who asked: no cache
+    keeps it unless its route says so.
+    """
     there = {name.lower() for name, _ in headers}
-    wanted = list(ALWAYS)
-    if path.startswith("/v1"):
-        wanted += [(b"content-security-policy", DATA_POLICY), (b"cache-control", b"no-store")]
-    elif path.startswith("/docs"):
-        wanted.append((b"content-security-policy", DOCS_POLICY))
+    wanted = OF_DATA if path.startswith("/v1") else OF_DOCS if path.startswith("/docs") else ALWAYS
+    if b"vary" in there:
+        headers = [
+            (name, _with_origin(value) if name.lower() == b"vary" else value) for name, value in headers
+        ]
     return [*headers, *(each for each in wanted if each[0] not in there)]
+
+
+def from_page(scope: Scope) -> bool:
+    """Whether a browser says which page asks."""
+    return any(name == b"origin" for name, _ in scope["headers"])
+
+
+def _with_origin(vary: bytes) -> bytes:
+    """
+    >>> _with_origin(b"Accept"), _with_origin(b"Origin")
+    (b'Accept, Origin', b'Origin')
+    """
+    named = [each.strip().lower() for each in vary.split(b",")]
+    return vary if b"origin" in named else vary + b", Origin"
 
 
 class Cors(CORSMiddleware):
@@ -70,6 +70,13 @@ class Cors(CORSMiddleware):
             max_age=600,
         )
         self.of_keys = of_keys
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Who sends no Origin is no page elsewhere: there is nothing to tell but Vary, which `completed` does for all."""
+        if scope["type"] == "http" and not from_page(scope):
+            await self.app(scope, receive, send)
+            return
+        await super().__call__(scope, receive, send)
 
     def is_allowed_origin(self, origin: str) -> bool:
         return super().is_allowed_origin(origin) or origin in self.of_keys()

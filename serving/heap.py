@@ -1,4 +1,4 @@
-"""Python's memory around a release: its objects are not looked through again and again, and go in pieces when it is served no more.
+"""A process's memory around a release: its objects are not looked through again and again, and go in pieces when it is served no more.
 
 A release is some hundred thousand Python objects that live until the next one. CPython's collector of the oldest generation visits
 them all, for tenths of a second in which no request is answered. `gc.freeze` takes them out of its sight: docs.python.org/3/library/gc.html.
@@ -6,6 +6,7 @@ them all, for tenths of a second in which no request is answered. `gc.freeze` ta
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import itertools
 import sys
@@ -28,6 +29,12 @@ GENERATIONS = (
 PIECE = 4096  # cells of a list that go at once: less than a millisecond
 BYTES = 2**20  # of an array after which there is a rest: the system takes its pages back one by one
 REST = 0.002  # seconds between two pieces
+ARENAS = 2  # of the C library: each thread of a pool would fill one of its own, of which nothing goes back
+ALONE = (
+    4 * 2**20
+)  # bytes from which a piece of memory comes from the system and goes back to it, whatever was freed before
+KEPT = 64 * 2**20  # bytes at the heap's end that stay with the process
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of mallopt(3)
 _settled = itertools.count(1)
 
 
@@ -38,12 +45,33 @@ def seldom() -> None:
     gc.set_threshold(*GENERATIONS)
 
 
+def sparing() -> None:
+    """Before the process has threads: what a release leaves free lies in few places. Nothing where the C library has no such word.
+
+    Left alone, glibc takes ever larger arrays from where small objects lie once one of them was freed, and such a place does not go
+    back while a single small object is in it.
+    """
+    told = getattr(ctypes.CDLL(None), "mallopt", None)
+    if told:
+        for word, value in ((M_ARENA_MAX, ARENAS), (M_MMAP_THRESHOLD, ALONE), (M_TRIM_THRESHOLD, KEPT)):
+            told(word, value)
+
+
+def trim() -> None:
+    """Gives back to the system what is free between objects; some tens of milliseconds, without the interpreter's lock."""
+    told = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if told:
+        told(ctypes.c_size_t(0))
+
+
 def settle() -> None:
-    """Called when a release has settled in: sets aside what it left; now and then collects what requests and older ones left."""
+    """Called when a release has settled in: sets aside what it left, and gives back what the one before left free; now and then
+    collects what requests and older ones left."""
     if next(_settled) % WHOLE == 0:
         gc.unfreeze()
         gc.collect()
     gc.freeze()
+    trim()
 
 
 @contextmanager

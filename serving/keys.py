@@ -114,9 +114,10 @@ class Keyring:
         if plain is None:
             return self._keyless(scope, headers, wanted)
         key = api_keys.matching(self._keys, plain)
-        if key is None or key.state(datetime.now(UTC)) == "revoked":
+        state = key.state(datetime.now(UTC)) if key else "unknown"
+        if key is None or state == "revoked":
             raise NoKey("this key is unknown or was revoked; `aisle keys list` shows which there are")
-        if not self._active(key):
+        if state != "active":
             raise NoKey(
                 f"the key {key.name!r} expired at {key.expires_at}; `aisle keys create` makes a new one"
             )

@@ -82,13 +82,19 @@ class Listing:
     def _own(self) -> set[int]:
         return set(self.order[: self.own].tolist())
 
-    def told(self, rows: Sequence[int], exact: bool = False) -> list[Recommended]:
-        """The rows as recommended items, each with its score and reason."""
+    def told(self, rows: Sequence[int], exact: bool = False, written: int | None = None) -> list[Recommended]:
+        """The rows as recommended items, each with its score and reason. written: see `engine.explain.reasons`."""
         head, recommender = self.head, self.view.recommender
-        mine = [row for row in rows if row in self._own or (head.ranked and np.isfinite(head.scores[row]))]
+        if head.ranked is not None:  # its own are finite; so are pinned ones that it could have shown
+            finite = np.isfinite(head.scores[rows]).tolist()
+            mine = [row for row, shown in zip(rows, finite, strict=True) if shown]
+        else:
+            mine = [row for row in rows if row in self._own]
         found: dict[int, Recommended] = {}
         if head.ranked is not None and mine:
-            told = recommender.told(head.ranked, np.array(mine), exact)
+            told = recommender.told(head.ranked, np.array(mine), exact, written)
+            if len(mine) == len(rows):
+                return told
             found = dict(zip(mine, told, strict=True))
         elif mine:
             ids = recommender.catalogue.item_ids
@@ -115,7 +121,9 @@ def moment(recommender: Recommender, state: UserState) -> datetime:
     """
     cut = recommender.recipe.cut
     last = cut.timestamp() + REPLAY_SECONDS
-    newest = max((when for when in state.event_times if when <= last), default=0)
+    newest = max(state.event_times, default=0)
+    if newest > last:
+        newest = max((when for when in state.event_times if when <= last), default=0)
     return max(cut, datetime.fromtimestamp(newest, UTC))
 
 
@@ -149,8 +157,9 @@ def climb(
         raise NotThere(f"no item of the released model is in category {ask.category!r}; it may be misspelt")
     allowed = view.assortment.allowed(rules)
     already = had(state, rules, epoch(now))
-    allowed[view.assortment.rows_of(tuple(already))] = False
-    allowed[hidden(recommender, state, now)] = False
+    for rows in (view.assortment.rows_of(tuple(already)), hidden(recommender, state, now)):
+        if rows:
+            allowed[rows] = False
     degraded: list[str] = ["deadline"] if hurried else []
     head, order = _first(
         view, ask, state, now, allowed, rules, together, known, depth, hurried, degraded, book
@@ -164,7 +173,7 @@ def climb(
 def hidden(recommender: Recommender, state: UserState, now: datetime) -> list[int]:
     """Rows that this user asked not to see again. Where the engine fails on the history, all that they ever hid."""
     never = recommender.recipe.never_again
-    if set(state.event_types).isdisjoint(never):
+    if not {*never}.intersection(state.event_types):
         return []
     try:
         return recommender.events([state], now).hidden[1].tolist()

@@ -14,6 +14,7 @@ from aisle.settings import Limits
 from serving.keys import Caller, Receive
 
 KEPT = 20_000  # buckets; who has not asked for longest is forgotten, and so has a full one again
+WHOLE = "aisle.whole"  # in a request's scope: all of its body has come, see serving.protocol
 _BRACKETS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
 
 
@@ -90,15 +91,15 @@ class Bodies:
         self.limits = limits
         self.held = 0  # bytes of all bodies that are being read or answered
 
-    async def read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        """The body. The caller gives its bytes back with `done`. Raises BodyTooLarge, TooSlow, TooDeep, Overloaded."""
+    async def read(self, headers: dict[bytes, bytes], receive: Receive, whole: bool = False) -> bytes:
+        """The body. whole: it is here already, so that no clock need run. The caller gives its bytes back with `done`. Raises BodyTooLarge, TooSlow, TooDeep, Overloaded."""
         told = headers.get(b"content-length", b"0")
         if told.isdigit() and int(told[:20]) > self.limits.max_body_bytes:
             raise self._too_large(int(told[:20]))
         parts: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(self.limits.body_seconds):
+            async with asyncio.timeout(None if whole else self.limits.body_seconds):
                 more = True
                 while more:
                     message = await receive()

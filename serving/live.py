@@ -7,9 +7,9 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -24,7 +24,7 @@ log = logging.getLogger("aisle.release")
 RETRY_SECONDS = (
     5.0  # before a refused release is tried again: it may have been staged anew, or memory be free
 )
-SHARE = 0.4  # of the time that a release is worked on while another one answers
+SHARE = 0.25  # of the time that a release is worked on while another one answers
 SWITCH_SECONDS = (
     0.0001  # so long a request waits for the interpreter then, each of the many times that it wants it
 )
@@ -34,12 +34,14 @@ SWITCH_SECONDS = (
 class Loaded:
     """A release that answers. Never changed: a request that holds it goes on with it through a swap.
 
-    variant: "a" or "b" where two releases stand side by side, else "".
+    variant: "a" or "b" where two releases stand side by side, else "". files: of the bundle, as `release.written` has them; it is
+    used where it lies on disk.
     """
 
     pointer: Pointer
     recommender: Recommender
     variant: str = ""
+    files: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
 
     @property
     def released_at(self) -> float:
@@ -177,7 +179,7 @@ class LiveRelease:
         """One look at the pointer; True where another release was swapped in."""
         pointer = release.current()
         if pointer is None or (self.current and pointer == self.current.pointer):
-            self.fault = None
+            self.fault = self._altered()
             return False
         before, when = self._tried
         if pointer == before and self.fault and time.monotonic() - when < RETRY_SECONDS:
@@ -190,9 +192,12 @@ class LiveRelease:
         except (AisleError, OSError, MemoryError) as error:
             self._refuse(pointer, error)
             return False
-        self.current, self.fault = loaded, None
+        left, self.current, self.fault = self.current, loaded, None
         log.info("version %s is served", pointer.version, extra={"model_version": pointer.version})
         self.swapped(self.current)
+        if left:
+            with beside_requests():
+                left.recommender.unload()  # whoever answers with it still brings back what they read
         return True
 
     def look_beside(self) -> None:
@@ -229,9 +234,26 @@ class LiveRelease:
     def _loaded(self, pointer: Pointer, variant: str = "") -> Loaded:
         """A release that is ready to answer. The first one comes as fast as it can, another one beside the requests."""
         with self.undisturbed(), beside_requests() if self.current else nullcontext():
-            found = Loaded(pointer, load(pointer), variant)
+            bundle = Path(pointer.path)
+            files = release.written(bundle) if bundle.is_dir() else {}
+            found = Loaded(pointer, load(pointer), variant, files)
             self.accepts(found)
+            found.recommender.unload()
             return found
+
+    def _altered(self) -> dict | None:
+        """A fault where somebody writes into files that a release is answered from, in place of staging another version."""
+        for each in (self.current, self.second[0] if self.second else None):
+            names = release.altered(Path(each.pointer.path), each.files) if each else []
+            if each and names:
+                told = (
+                    f"{', '.join(names)} of {each.pointer.path} were written to while they are served: answers cannot be "
+                    f"trusted; `aisle promote {each.pointer.version}` stages them again, then restart the API"
+                )
+                if self.fault is None:
+                    log.error("version %s: %s", each.pointer.version, told)
+                return {"version": each.pointer.version, "at": each.pointer.at, "detail": told}
+        return None
 
     def _refuse(self, pointer: Pointer, error: Exception) -> None:
         kept = self.current.pointer.version if self.current else "none"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import numpy as np
-from pydantic_core import to_json
+import orjson
 
 from engine.places import Places
 from engine.recommender import Recommended
@@ -27,13 +28,19 @@ log = logging.getLogger("aisle.answers")
 
 @dataclass(frozen=True)
 class Made:
-    """A list that was worked out. items: plain, as they are shown; json: the same; shown: for the log."""
+    """A list that was worked out. json: the items as they are shown; shown: for the log. Thousands are kept: of the items nothing
+    else is held."""
 
     pool: Pool
-    items: list[dict[str, Any]]
     json: bytes
     shown: tuple[Shown, ...]
     more: bool
+
+    @property
+    def items(self) -> list[dict[str, Any]]:
+        """As they are shown, read anew each time."""
+        found: list[dict[str, Any]] = orjson.loads(self.json)
+        return found
 
     @property
     def rung(self) -> str:
@@ -69,7 +76,7 @@ class Answered:
     @property
     def body(self) -> bytes:
         """JSON of `schemas.Recommendations`."""
-        return to_json(self.head)[:-1] + b',"items":' + self.made.json + b"}"
+        return orjson.dumps(self.head)[:-1] + b',"items":' + self.made.json + b"}"
 
 
 def work(
@@ -91,7 +98,7 @@ def work(
     lost: list[str] = []
     try:
         with stage("reasons"):
-            told = listing.told(rows, ask.exact)
+            told = listing.told(rows, ask.exact, reasons.DIGITS)
     except Exception:  # the list stands, without its reasons
         log.exception("the reasons of rung %s failed", listing.rung)
         told = replace(listing, own=0, head=Head(listing.rung, np.empty(0))).told(rows)
@@ -121,21 +128,21 @@ def made(
 ) -> Made:
     """A page as it goes out. start: places before it."""
     pinned = set(places.pins.values())
-    items = []
-    for place, (row, each) in enumerate(zip(rows, told, strict=True), start + 1):
-        score = float(each.score) if np.isfinite(each.score) else 0.0
+    items, shown, titles, prices = [], [], view.titles, view.prices
+    scores = np.array([each.score for each in told])
+    rounded = np.where(np.isfinite(scores), scores, 0.0).round(6).tolist()
+    for place, row, (item_id, _, reason), score in zip(count(start + 1), rows, told, rounded, strict=False):
+        source = reason["source"]
         item: dict[str, Any] = {
-            "item_id": each.item_id,
-            "title": view.titles[row],
-            "price": view.prices[row],
+            "item_id": item_id,
+            "title": titles[row],
+            "price": prices[row],
             "position": place,
-            "score": round(score, 6),
-            "reason": reasons.plain(each.reason),
+            "score": score,
+            "reason": reasons.written(reason),
         }
         if row in pinned:
             item["pinned"] = True
         items.append(item)
-    shown = tuple(
-        Shown(each["item_id"], each["position"], each["reason"]["source"], each["score"]) for each in items
-    )
-    return Made(pool, items, to_json(items, inf_nan_mode="null"), shown, more)
+        shown.append(Shown(item_id, place, source, score))
+    return Made(pool, orjson.dumps(items), tuple(shown), more)

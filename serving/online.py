@@ -1,8 +1,9 @@
 """A feature service read straight from Feast's SQLite online store: the values of `get_online_features`, without importing Feast.
 
 The SDK resolves the service, builds a response of protocol buffers and walks through it for every call, which takes milliseconds
-before anything is read. Here the service is resolved once for each version of the registry file, and a read is one query that
-finds a row a user. SQLite gives the interpreter's lock away at every row, and a thread at work keeps it for a while: few rows.
+before anything is read. Here the service is resolved once for each version of the registry file, and a read is one query for the
+entities that have a compact row (serving.compact) and one over Feast's own rows for the others, which makes a row each of them.
+SQLite gives the interpreter's lock away at every row, and a thread at work keeps it for a while: few rows.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aisle.compact import quoted
 from aisle.errors import NotThere
+from serving.compact import CompactRows
 from serving.feast_format import STRING, entity_key, messages
 from serving.feast_values import columns
 
@@ -30,7 +33,7 @@ class NotPlain(Exception):
 
 @dataclass(frozen=True)
 class Part:
-    """One feature view of a service. table: quoted. columns: its features, in the service's order."""
+    """One feature view of a service. columns: its features, in the service's order."""
 
     table: str
     join_key: str
@@ -39,22 +42,28 @@ class Part:
     def selected(self) -> list[str]:
         """The value of each column for the entity `key`: by the table's primary key."""
         names = [each.replace("'", "''") for each in self.columns]
-        of = f"(SELECT value FROM {self.table} WHERE entity_key = key AND feature_name ="
+        of = f"(SELECT value FROM {quoted(self.table)} WHERE entity_key = key AND feature_name ="
         return [f"{of} '{name}')" for name in names]
 
 
 @dataclass(frozen=True)
 class Service:
-    """A feature service: the name of the entity's id, its features in order, and what selects each for a `key`."""
+    """A feature service: the name of the entity's id, its features in order, each with its table, and what selects it for a `key`."""
 
     join_key: str
     columns: tuple[str, ...]
+    features: tuple[tuple[str, str], ...]
     selected: tuple[str, ...]
 
     def only(self, wanted: Collection[str]) -> Service:
         """Of its features those that are wanted."""
-        kept = [pair for pair in zip(self.columns, self.selected, strict=True) if pair[0] in wanted]
-        return Service(self.join_key, tuple(pair[0] for pair in kept), tuple(pair[1] for pair in kept))
+        kept = [place for place, name in enumerate(self.columns) if name in wanted]
+        return Service(
+            self.join_key,
+            tuple(self.columns[place] for place in kept),
+            tuple(self.features[place] for place in kept),
+            tuple(self.selected[place] for place in kept),
+        )
 
     def query(self, entities: int) -> str:
         """A row for each entity, in their order; NULL where there is nothing."""
@@ -72,6 +81,7 @@ class Reader:
         self.folder, self.project, self.patience = folder, project, patience
         self.registry, self.store = folder / "registry.db", folder / "online.db"
         self._values = columns()
+        self._compact = CompactRows()
         self._seen: tuple[int, ...] = ()
         self._found: Any = None
         self._services: dict[tuple[str, tuple[str, ...] | None], Service] = {}
@@ -82,7 +92,7 @@ class Reader:
         self, service: str, ids: Sequence[str], wanted: tuple[str, ...] | None = None
     ) -> dict[str, list[Any]]:
         """The join key and the service's features by name, all or those that are wanted; in the order of `ids`, None where
-        there is nothing.
+        there is nothing. An id that is there twice has the same lists twice.
 
         Raises NotThere where nothing was published, NotPlain where Feast has to read, sqlite3.Error and OSError
         where the store does not answer.
@@ -92,13 +102,40 @@ class Reader:
         if not ids or not found.columns:
             return values | {name: [] for name in found.columns}
         keys = [entity_key(found.join_key, each) for each in ids]
-        rows: list[tuple[bytes | None, ...]] = []
         for start in range(0, len(keys), AT_ONCE):
-            some = keys[start : start + AT_ONCE]
-            rows += connection.execute(found.query(len(some)), some).fetchall()
+            columns = self._read(connection, service, found, keys[start : start + AT_ONCE])
+            for name, column in zip(found.columns, columns, strict=True):
+                values[name] = values.get(name, []) + column if start else column
+        return values
+
+    def _read(
+        self, connection: sqlite3.Connection, service: str, found: Service, keys: Sequence[bytes]
+    ) -> list[list[Any]]:
+        """A list a feature, in the order of `keys`."""
+        known, compact = self._compact.read(connection, service, found.features, keys)
+        if known == keys:
+            return compact
+        places = {key: place for place, key in enumerate(known)}
+        others = [key for key in keys if key not in places] if places else keys
+        stored = self._stored(connection, found, others)
+        if not places:
+            return stored
+        places |= {key: len(known) + place for place, key in enumerate(others)}
+        order = [places[key] for key in keys]
+        both = (own + theirs for own, theirs in zip(compact, stored, strict=True))
+        return [[column[place] for place in order] for column in both]
+
+    def _stored(
+        self, connection: sqlite3.Connection, found: Service, keys: Sequence[bytes]
+    ) -> list[list[Any]]:
+        """The same from Feast's own rows."""
+        if not keys:
+            return [[] for _ in found.columns]
+        rows = connection.execute(found.query(len(keys)), keys).fetchall()
+        values = []
         for name, column in zip(found.columns, zip(*rows, strict=True), strict=True):
             try:
-                values[name] = self._values(column)
+                values.append(self._values(column))
             except KeyError as error:
                 raise NotPlain(f"{name} is stored as {error.args[0]}") from None
         return values
@@ -136,14 +173,14 @@ class Reader:
             entity = entities[view.entities[0]]
             if entity.value_type != STRING:
                 raise NotPlain(f"{service}: {entity.name} has no text ids")
-            table = f"{self.project}_{view.name}".replace('"', '""')
             columns = tuple(each.name for each in asked.feature_columns)
-            parts.append(Part(f'"{table}"', entity.join_key, columns))
+            parts.append(Part(f"{self.project}_{view.name}", entity.join_key, columns))
         names = [name for part in parts for name in part.columns]
         if not parts or len({part.join_key for part in parts}) > 1 or len(set(names)) < len(names):
             raise NotPlain(f"{service} joins entities, or has two features of one name")
+        features = tuple((part.table, name) for part in parts for name in part.columns)
         selected = tuple(each for part in parts for each in part.selected())
-        return Service(parts[0].join_key, tuple(names), selected)
+        return Service(parts[0].join_key, tuple(names), features, selected)
 
     def _open(self) -> sqlite3.Connection:
         """The store, opened anew where another file took its place."""
@@ -161,7 +198,7 @@ class Reader:
                 check_same_thread=False,
             )
             self._connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-            self._opened = opened
+            self._opened, self._compact = opened, CompactRows()
         return self._connection
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from aisle import settings as settings_module
+from serving.limits import WHOLE
 
 PROBLEM = b"connection: close\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n\r\n%b"
 FULL = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\n" + PROBLEM
@@ -57,14 +58,17 @@ class Bounded(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
-        if self.before_headers == 0 and self.cycle is not None and self.cycle.response_complete:
-            self._expect_headers()
+        began = self.before_headers == 0 and self.cycle is not None and self.cycle.response_complete
         self.before_headers += len(data)
+        self.in_headers = True
         super().data_received(data)
+        if began and self.in_headers:  # most come whole, and need no timer
+            self._expect_headers()
         if self.before_headers > self.limits.max_header_bytes and not self.transport.is_closing():
             self._last_word(TOO_LONG)
 
     def on_headers_complete(self) -> None:
+        self.in_headers = False
         self._headers_are_there()
         super().on_headers_complete()
 
@@ -74,6 +78,7 @@ class Bounded(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self.before_headers = 0
+        self.scope[WHOLE] = True  # type: ignore[literal-required]
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:

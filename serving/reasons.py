@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from serving.schemas import Reason
+
+DIGITS = 4  # of a part of a score, after the point
 
 
 def of(reason: dict[str, Any]) -> Reason:
@@ -18,7 +22,14 @@ def of(reason: dict[str, Any]) -> Reason:
 def plain(reason: dict[str, Any]) -> dict[str, Any]:
     """As `of`, for who writes JSON of it."""
     evidence = reason.get("evidence") or {}
-    parts = {source: round(float(part), 4) for source, part in (reason.get("parts") or {}).items()}
+    parts = {name: round(float(part), DIGITS) for name, part in (reason.get("parts") or {}).items()}
+    return {"source": reason["source"], "evidence": evidence, "parts": parts, "text": words(evidence)}
+
+
+def written(reason: dict[str, Any]) -> dict[str, Any]:
+    """As `plain`, for `orjson.dumps`: of a reason whose parts are JSON already, in DIGITS, or are none."""
+    evidence, parts = reason["evidence"], reason["parts"]
+    parts = orjson.Fragment(parts) if parts else {}
     return {"source": reason["source"], "evidence": evidence, "parts": parts, "text": words(evidence)}
 
 
@@ -38,22 +49,23 @@ def words(evidence: dict[str, Any]) -> str:
     event_type: what they did, with the item itself (`times`, on so many days, `days_ago` last) or with another one of their
     history (`item_id`, `title`), or with most of it (`taste`). popular_in: a country.
     """
+    did = DID.get(evidence.get("event_type", ""), "came across")
+    if "times" in evidence:
+        return _again(did, int(evidence["times"]), evidence.get("days_ago"))
+    if "popular_in" in evidence:
+        country = evidence["popular_in"]
+        return f"Popular in {country}" if country else "Popular with everybody"
     if evidence.get("with"):
         return f"Customers who bought what you are looking at, such as {evidence['title']}, bought it too"
+    if evidence.get("item_id"):
+        name = evidence.get("title") or evidence["item_id"]
+        if not evidence.get("alike"):
+            return f"Customers who bought {name} bought it too"
+        return f"Like {name}, which you {did}" if "event_type" in evidence else f"Like {name}"
     if "trending" in evidence:
         return "Bought more and more lately"
     if "curated" in evidence:
         return "Chosen by the shop" if evidence["curated"] else "From our range"
-    did = DID.get(evidence.get("event_type", ""), "came across")
-    if "times" in evidence:
-        return _again(did, int(evidence["times"]), evidence.get("days_ago"))
-    if evidence.get("item_id") and evidence.get("alike"):
-        name = evidence.get("title") or evidence["item_id"]
-        return f"Like {name}, which you {did}" if "event_type" in evidence else f"Like {name}"
-    if evidence.get("item_id"):
-        return f"Customers who bought {evidence.get('title') or evidence['item_id']} bought it too"
-    if evidence.get("popular_in"):
-        return f"Popular in {evidence['popular_in']}"
     if evidence.get("taste"):
         return f"Like what you {did} before"
     return "Popular with everybody"

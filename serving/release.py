@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -162,6 +163,24 @@ def digest(bundle: Path) -> str:
         raise BundleRejected(
             f"bundle {bundle} has no readable {MANIFEST}: {error.strerror}; stage it again"
         ) from None
+
+
+def written(bundle: Path) -> dict[str, tuple[int, int, int]]:
+    """By name of each file of a bundle, what changes when it is written to: inode, bytes, and when that was last, in ns."""
+    found = {each.name: each.stat() for each in bundle.iterdir() if each.is_file()}
+    return {name: (each.st_ino, each.st_size, each.st_mtime_ns) for name, each in found.items()}
+
+
+def altered(bundle: Path, before: Mapping[str, tuple[int, int, int]]) -> list[str]:
+    """Names of the files that were written to since `before`, of `written`. One that was replaced by another file or deleted is not
+    among them: who has it mapped keeps what was there.
+    """
+    found = written(bundle) if bundle.is_dir() else {}
+    return [
+        name
+        for name, was in before.items()
+        if name in found and found[name] != was and found[name][0] == was[0]
+    ]
 
 
 def staged(version: str) -> Pointer | None:

@@ -94,13 +94,10 @@ class Texts:
         rows: set[int] = set()
         for now, then in columns:
             for start in range(0, alike if now is not then else 0, AT_ONCE):
-                some = zip(
-                    range(start, alike),
-                    now[start : start + AT_ONCE],
-                    then[start : start + AT_ONCE],
-                    strict=False,
-                )
-                rows |= {row for row, new, old in some if new is not old and not _same(new, old)}
+                one, other = now[start : start + AT_ONCE], then[start : start + AT_ONCE]
+                if _plain(one) != _plain(other):
+                    some = zip(range(start, alike), one, other, strict=False)
+                    rows |= {row for row, new, old in some if new is not old and not _same(new, old)}
                 breathe()
         found: dict[str, Document | None] = {self.ids[row]: self.document(row) for row in rows}
         held = {item: before.document(row) for row, item in enumerate(before.ids[alike:], alike)}
@@ -117,6 +114,11 @@ def _alike(one: Sequence[str], other: Sequence[str]) -> int:
         return len(one)
     pairs = enumerate(zip(one, other, strict=False))
     return next((row for row, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _plain(values: Sequence[Any]) -> list[Any]:
+    """Values that can be compared all at once."""
+    return [each.tolist() if isinstance(each, np.ndarray) else each for each in values]
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -79,6 +79,7 @@ def import_lightgbm() -> None:
 def worker() -> FastAPI:
     """The app of one of several workers, in a process of its own."""
     sys.setswitchinterval(SWITCH_SECONDS)
+    heap.sparing()
     import_lightgbm()
     log_as_json()
     return made(settings_module.load())
@@ -118,6 +119,7 @@ def main(settings: Settings) -> None:
     log_as_json()
     log.info("listening on http://%s:%d", settings.serving.host, listener.getsockname()[1])
     if settings.serving.workers == 1:
+        heap.sparing()
         import_lightgbm()
         uvicorn.Server(config(settings, made(settings))).run(sockets=[listener])
         return

@@ -294,6 +294,6 @@ def unpacked(stored: bytes, state: UserState) -> Made | None:
         same = [each["item_id"] for each in listed] == [each.item_id for each in shown]
         if len(scores) != len(pool.ids) or not same:
             return None
-        return Made(pool, listed, items, shown, bool(told["more"]))
+        return Made(pool, items, shown, bool(told["more"]))
     except (ValueError, KeyError, TypeError):
         return None

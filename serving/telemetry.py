@@ -5,12 +5,14 @@ No user id, no key and no query is written to any of them.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
@@ -22,6 +24,8 @@ _stages: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None
 _EXTRA = ("method", "path", "status", "ms", "stages", "key", "rung", "model_version")
 QUIET = ("/healthz", "/readyz", "/metrics")
 log = logging.getLogger("aisle.api")
+LINES_SECONDS = 0.2  # after which a line about a request is written
+Completed = Callable[[list[tuple[bytes, bytes]], str], list[tuple[bytes, bytes]]]
 
 __all__ = ["Figures", "JsonLines", "RequestLog", "log_as_json", "request_id", "stage"]
 
@@ -56,6 +60,8 @@ class stage:
 class JsonLines(logging.Formatter):
     """One JSON object a line: time, level, message, request_id, and what the record carries besides."""
 
+    _json = json.JSONEncoder(ensure_ascii=False).encode
+
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -63,16 +69,26 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if request_id():
-            line["request_id"] = request_id()
-        line |= {name: getattr(record, name) for name in _EXTRA if hasattr(record, name)}
+        carried = record.__dict__
+        if of := carried.get("request_id") or request_id():
+            line["request_id"] = of
+        for name in _EXTRA:
+            if name in carried:
+                line[name] = carried[name]
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return self._json(line)
 
 
 def log_as_json() -> None:
-    """Sends every logger's lines, uvicorn's too, to stdout as JSON."""
+    """Sends every logger's lines, uvicorn's too, to stdout as JSON.
+
+    What is in no line of ours is not looked up for it: who logged it, thread, process and task, see
+    docs.python.org/3/howto/logging.html#optimization.
+    """
+    logging._srcfile = None  # type: ignore[attr-defined]
+    for name in ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks"):
+        setattr(logging, name, False)
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
@@ -81,15 +97,43 @@ def log_as_json() -> None:
         logging.getLogger(name).propagate = True
 
 
-class RequestLog:
-    """ASGI middleware: an id for every request (the caller's X-Request-ID if plain), its figures, and one log line."""
+class Lines:
+    """Lines about requests, written together a moment later, which is cheaper than one by one between other work.
 
-    def __init__(self, app, figures: Figures):
-        self.app, self.figures = app, figures
+    For one event loop.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[tuple[float, int, dict[str, object]]] = []
+
+    def tell(self, level: int, told: dict[str, object]) -> None:
+        self._held.append((time.time(), level, told))
+        if len(self._held) == 1:
+            asyncio.get_running_loop().call_later(LINES_SECONDS, self.write)
+
+    def write(self) -> None:
+        held, self._held = self._held, []
+        for at, level, told in held:
+            record = log.makeRecord(log.name, level, "", 0, "answered", (), None, extra=told)
+            record.created = at
+            log.handle(record)
+
+
+class RequestLog:
+    """ASGI middleware around all of an answer: an id (the caller's X-Request-ID if plain), the headers that every answer carries, its
+    figures, and one log line.
+
+    completed: see serving.headers.
+    """
+
+    def __init__(self, app, figures: Figures, completed: Completed):
+        self.app, self.figures, self.completed = app, figures, completed
+        self._lines = Lines()
 
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            self._lines.write()
             return
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"").decode("latin-1")
@@ -98,13 +142,16 @@ class RequestLog:
         stages: dict[str, float] = {}
         _stages.set(stages)
         span = tracing.begin_request(scope, headers)
-        started, status = time.perf_counter(), 500
+        started, status, path = time.perf_counter(), 500, scope["path"]
 
         async def sending(message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", found.encode())]
+                message["headers"] = [
+                    *self.completed(message["headers"], path),
+                    (b"x-request-id", found.encode()),
+                ]
             await send(message)
 
         try:
@@ -116,10 +163,9 @@ class RequestLog:
             self._told(scope, route, status, time.perf_counter() - started, told)
 
     def _told(self, scope, route: str, status: int, seconds: float, stages: dict[str, float]) -> None:
-        self.figures.requests.labels(route, str(status)).inc()
-        self.figures.request_seconds.labels(route).observe(seconds)
+        self.figures.answered(route, status, seconds)
         for name, took in stages.items():
-            self.figures.stage.labels(name).observe(took)
+            self.figures.staged(name, took)
         shed = status in (
             429,
             503,
@@ -130,4 +176,4 @@ class RequestLog:
         told = {"method": scope["method"], "path": route, "status": status, "ms": round(seconds * 1000, 2)}
         if stages:
             told["stages"] = {name: round(took * 1000, 2) for name, took in stages.items()}
-        log.log(level, "answered", extra={**told, **scope.get("aisle", {})})
+        self._lines.tell(level, {"request_id": request_id(), **told, **scope.get("aisle", {})})

@@ -22,6 +22,7 @@ from serving.asking import Ask
 from serving.cached import Lru, Pool
 from serving.ladder import climb, hidden
 from serving.making import Made, made
+from serving.reasons import DIGITS
 from serving.rulebook import Version
 from serving.together import Together
 from serving.view import View
@@ -51,7 +52,7 @@ class Turned:
         self._held: Lru[Kept] = Lru(most, seconds)
 
     def keep(self, request_id: str, ask: Ask, first: Made, standing: tuple[int, bool]) -> None:
-        pages = {1: [each["item_id"] for each in first.items]}
+        pages = {1: [each.item_id for each in first.shown]}
         self._held.put(request_id, Kept(ask, first.pool, pages, standing))
 
     def page(
@@ -110,5 +111,5 @@ def _told(
     known, plain = pool.rung != "session", hurried or pool.rung in PLAIN
     listing = climb(view, ask, pool.state, rules.book, together, known, len(pool.ids), hurried=plain)
     scores = dict(zip(pool.ids, pool.scores.tolist(), strict=True))
-    told = listing.told(rows, ask.exact)
-    return [replace(each, score=scores.get(each.item_id, each.score)) for each in told]
+    told = listing.told(rows, ask.exact, DIGITS)
+    return [each._replace(score=scores.get(each.item_id, each.score)) for each in told]

@@ -13,6 +13,7 @@ from aisle.settings import Training
 from engine import metrics
 from engine.interactions import Catalogue
 from engine.state import from_frame
+from engine.top_products import TopProducts
 from engine.tuning import truth_matrix
 from training.dataset import Dataset
 
@@ -21,13 +22,13 @@ DEPTH = 20
 
 @dataclass(frozen=True)
 class Judge:
-    """users: histories at V of the sampled buyers; item_ids: the columns of what is judged; truth, new: (users, items)."""
+    """users: histories at V of the sampled buyers; item_ids: the columns of what is judged; truth, new, had: (users, items)."""
 
     users: pd.DataFrame
     item_ids: list[str]
     truth: sparse.csr_array
     new: sparse.csr_array
-    had: np.ndarray
+    had: sparse.csr_array
 
     @classmethod
     def of(cls, dataset: Dataset, settings: Training, cut: str = "V") -> Judge:
@@ -45,26 +46,33 @@ class Judge:
             .rename(columns={"item_ids": "item_id"})
             .dropna()
         )
-        had = truth_matrix(past, states, catalogue).toarray() > 0
-        new = sparse.csr_array(truth.multiply(~had))
+        had = truth_matrix(past, states, catalogue)
+        new = sparse.csr_array(truth - truth.multiply(had > 0))
         new.eliminate_zeros()
         return cls(users, catalogue.item_ids, truth, new, had)
 
-    def figures(self, scores: np.ndarray) -> Mapping[str, float]:
+    def figures(self, users: np.ndarray, items: np.ndarray) -> Mapping[str, float]:
         """ndcg@10 and recall@20 over all items, and new_ndcg@10 and new_recall@20 over those a user did not have.
 
-        scores: (users, items). Means over the users with something to find.
+        users, items: (., d) vectors, whose products order the lists. Means over the users with something to find; 0 where a vector is
+        not finite.
         """
-        new = _means(np.where(self.had, -np.inf, scores), self.new)
-        return {**_means(scores, self.truth), **{f"new_{name}": value for name, value in new.items()}}
+        if not (np.isfinite(users).all() and np.isfinite(items).all()):
+            return dict.fromkeys(("ndcg@10", "recall@20", "new_ndcg@10", "new_recall@20"), 0.0)
+        best = TopProducts.of(items)
+        new = _means(best, users, self.new, self.had)
+        return {**_means(best, users, self.truth), **{f"new_{name}": value for name, value in new.items()}}
 
 
-def _means(scores: np.ndarray, truth: sparse.csr_array) -> dict[str, float]:
+def _means(
+    best: TopProducts, users: np.ndarray, truth: sparse.csr_array, without: sparse.csr_array | None = None
+) -> dict[str, float]:
     counts = np.diff(truth.indptr)
     there = np.flatnonzero(counts)
     if not len(there):
         return {"ndcg@10": 0.0, "recall@20": 0.0}
-    hits = metrics.hits_of(metrics.top_k(scores[there], DEPTH), truth[there])
+    listed, _ = best.top(users[there], DEPTH, None if without is None else without[there])
+    hits = metrics.hits_of(listed, truth[there])
     return {
         "ndcg@10": float(metrics.ndcg(hits, counts[there], 10).mean()),
         "recall@20": float(metrics.recall(hits, counts[there], DEPTH).mean()),

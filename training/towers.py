@@ -138,16 +138,16 @@ def judging(
     """`judge` for `learn`: what the judge's users are asked, looked up once."""
     asked = queries(vocabulary, judge.users, moment, settings)
     rows = vocabulary.item_rows(judge.item_ids)
-    return lambda model: judge.figures(ranked(model, asked, rows))
+    return lambda model: judge.figures(*vectors(model, asked, rows))
 
 
-def ranked(model: TwoTower, asked: Queries, rows: np.ndarray) -> np.ndarray:
-    """(n_queries, n_items) scores of the items at `rows`."""
+def vectors(model: TwoTower, asked: Queries, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n_queries, d) of the queries and (n_items, d) of the items at `rows`: a product of both is a score."""
     features = model.item_features()
     arrays = tuple(
         tf.constant(each) for each in (asked.items, asked.weights, asked.countries, asked.log_count)
     )
-    return model.queries(arrays, features).numpy() @ model.candidates(tf.constant(rows), features).numpy().T
+    return model.queries(arrays, features).numpy(), model.candidates(tf.constant(rows), features).numpy()
 
 
 def _ids(items: pd.DataFrame) -> list[str]:

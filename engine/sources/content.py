@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
 from engine.interactions import Catalogue, Events
-from engine.sources.base import Arrays
+from engine.sources.base import Arrays, Source
 from engine.sources.neighbours import by_column, nearest, pack, product, strongest, unpack
 
 _WORD = re.compile(r"\w+")
 
 
+if TYPE_CHECKING:
+    from engine.history import OneUser
+
+
 @dataclass(frozen=True)
-class Content:
+class Content(Source):
     """Cosine of TF-IDF vectors. Salton and Buckley, Term-weighting approaches in automatic text retrieval (1988).
 
     similarity: (n_items, n_items) sparse float32, the largest of each row; zero diagonal, symmetric before the cut.
@@ -39,9 +45,12 @@ class Content:
     def scores(self, events: Events) -> np.ndarray:
         return product(events.tastes(self.half_life_days), self.similarity, events)
 
-    def evidence(self, events: Events, item: int) -> dict | None:
-        found = strongest(self.similarity, events.tastes(self.half_life_days), item)
-        return found and {**found, "alike": True}
+    def put(self, events: OneUser, out: np.ndarray) -> None:
+        events.tastes(self.half_life_days).put(self.similarity, out)
+
+    def evidences(self, events: Events, items: np.ndarray) -> Sequence[dict | None]:
+        found = strongest(self.similarity, events.tastes(self.half_life_days), items)
+        return [each and {**each, "alike": True} for each in found]
 
     def arrays(self) -> Arrays:
         return {**pack(self.similarity), "parameters": np.array([self.half_life_days])}

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 from scipy.linalg import lapack
 
 from engine.interactions import Catalogue, Events
-from engine.sources.base import Arrays
-from engine.sources.neighbours import Taste, arrays_of, strongest_of
+from engine.sources.base import Arrays, Source
+from engine.sources.neighbours import Taste, arrays_of, strongest_of, strongest_told
 
 TOGETHER = 2_048  # rows whose least squares are improved together: what a step reads stays in the cache
 SOLVED = 256  # users whose systems are held at once: (SOLVED, factors, factors) float32
 
 
+if TYPE_CHECKING:
+    from engine.history import OneUser
+
+
 @dataclass(frozen=True)
-class Factors:
+class Factors(Source):
     """iALS: Hu, Koren and Volinsky (2008), with the regularisation of Rendle et al., Revisiting iALS (2021).
 
     items: (n_items, factors) float32. unobserved: the weight of what did not happen, beside log1p(events).
@@ -79,22 +85,42 @@ class Factors:
         users = self.user(tastes)[None] if isinstance(tastes, Taste) else self.users(tastes)
         return users @ self.items.T
 
+    def put(self, events: OneUser, out: np.ndarray) -> None:
+        np.dot(self.items, self.user(events.tastes(self.half_life_days)), out=out)
+
     def user(self, taste: Taste) -> np.ndarray:
-        """(factors,) float32: as `users` of one, by Cholesky, whose factor the reasons ask for as well."""
+        """(factors,) float32: as `users` of one, from systems that are as small as the history."""
         if not taste.nnz:
             return np.zeros(self.items.shape[1], np.float32)
-        return self._solved(taste, taste.data @ self.items[taste.indices])
+        own, root = self._own(taste), np.sqrt(taste.data)
+        solved = own.small(root) @ own.rows if own.few else own.small(own.rows.T @ root)
+        found: np.ndarray = self.axes[0] @ (solved / own.scale)
+        return found
 
     def _solved(self, taste: Taste, wanted: np.ndarray) -> np.ndarray:
-        factor = taste.kept.get(id(self.items))
-        if factor is None:
-            factor, info = lapack.spotrf(self._systems(taste)[0].T, lower=False, overwrite_a=True)
-            if info:
-                # Rounding left it indefinite: solved as the batch path does.
-                return np.asarray(np.linalg.solve(self._systems(taste)[0], wanted))
-            taste.kept[id(self.items)] = factor
-        found: np.ndarray = lapack.spotrs(factor, wanted, lower=False)[0]
+        """The inverse of the user's normal equations times `wanted`, (factors,) or (factors, n)."""
+        own, axes = self._own(taste), self.axes[0]
+        scale = own.scale if wanted.ndim == 1 else own.scale[:, None]
+        turned = (axes.T @ wanted) / scale
+        solved = turned - own.rows.T @ own.small(own.rows @ turned) if own.few else own.small(turned)
+        found: np.ndarray = axes @ (solved / scale)
         return found
+
+    @cached_property
+    def axes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Main directions of the items, (factors, factors), a column each, and the Gram matrix along them, (factors,)."""
+        sizes, directions = np.linalg.eigh(self.gram.astype(np.float64))
+        return np.ascontiguousarray(directions, np.float32), np.maximum(sizes, 0.0).astype(np.float32)
+
+    def _own(self, taste: Taste) -> _Own:
+        held = taste.kept.get(id(self.items))
+        if held is None:
+            axes, sizes = self.axes
+            frequency = taste.nnz + self.unobserved * len(self.items)  # as `regularisation` has it
+            scale = np.sqrt(sizes + np.float32(self.ridge * frequency**self.scaling))
+            rows = (self.items[taste.indices] * np.sqrt(taste.data)[:, None]) @ axes / scale
+            held = taste.kept[id(self.items)] = _Own.of(rows, scale)
+        return held
 
     def users(self, tastes: sparse.csr_array) -> np.ndarray:
         """(n_users, factors) float32: exactly what the least squares give each history; zeros for an empty one."""
@@ -118,16 +144,22 @@ class Factors:
             systems[row] += (factors * tastes.data[mine, None]).T @ factors
         return systems
 
-    def evidence(self, events: Events, item: int) -> dict | None:
+    def evidences(self, events: Events, items: np.ndarray) -> Sequence[dict | None]:
         """How much of the score each item of the history accounts for: Hu, Koren and Volinsky, section 5."""
-        tastes = events.tastes(self.half_life_days)
+        tastes, wanted = events.tastes(self.half_life_days), self.items[items].T
         if not tastes.nnz:
-            return None
+            return [None] * len(items)
         if isinstance(tastes, Taste):
-            toward = self._solved(tastes, self.items[item])
-        else:
-            toward = np.linalg.solve(self._systems(tastes)[0], self.items[item])
-        return strongest_of(tastes.indices, tastes.data * (self.items[tastes.indices] @ toward))
+            from engine import (
+                compiled,  # where it is asked for: a job that answers nobody need not load a compiler
+            )
+
+            # Of solved columns, each is a row that lies together.
+            toward = np.ascontiguousarray(self._solved(tastes, wanted).T)
+            found = compiled.strongest_product(toward, tastes.indices, tastes.data, self.items)
+            return strongest_told(tastes.indices, *found)
+        toward = np.linalg.solve(self._systems(tastes)[0], wanted)
+        return strongest_of(tastes.indices, tastes.data[:, None] * (self.items[tastes.indices] @ toward))
 
     def arrays(self) -> Arrays:
         parameters = [self.unobserved, self.ridge, self.scaling, self.half_life_days]
@@ -136,6 +168,34 @@ class Factors:
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Factors:
         return cls(arrays["items"], *arrays["parameters"].tolist())
+
+
+@dataclass(frozen=True)
+class _Own:
+    """A user's normal equations in the items' main directions, each divided by `scale` (factors,): there they are I + rows' rows.
+
+    rows: (n, factors) the history's items, times the square root of what they weigh. A history of fewer items than factors is solved
+    by the system I + rows rows' of its own size (Woodbury, 1950), of which, as of the other, no eigenvalue is below 1.
+    factor: upper Cholesky factor of the smaller one.
+    """
+
+    rows: np.ndarray
+    scale: np.ndarray
+    factor: np.ndarray
+
+    @classmethod
+    def of(cls, rows: np.ndarray, scale: np.ndarray) -> _Own:
+        system = rows @ rows.T if len(rows) <= len(scale) else rows.T @ rows
+        system.flat[:: len(system) + 1] += np.float32(1.0)
+        return cls(rows, scale, lapack.spotrf(system.T, lower=False, overwrite_a=True)[0])
+
+    @property
+    def few(self) -> bool:
+        return len(self.factor) == len(self.rows)
+
+    def small(self, wanted: np.ndarray) -> np.ndarray:
+        found: np.ndarray = lapack.spotrs(self.factor, wanted, lower=False)[0]
+        return found
 
 
 def regularisation(tastes: sparse.csr_array, unobserved: float, ridge: float, scaling: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +11,7 @@ from scipy import sparse
 
 from engine.blend import normalise
 from engine.interactions import Catalogue, Events
-from engine.sources.base import Arrays
+from engine.sources.base import Arrays, Source
 from engine.sources.neighbours import (
     Over,
     by_column,
@@ -26,7 +27,7 @@ EXTRA = 32  # directions beyond `rank` that keep the last ones of a randomized d
 
 
 @dataclass(frozen=True)
-class Graph:
+class Graph(Source):
     """A linear filter and an ideal low-pass one: GF-CF, Shen et al. (2021); the sharper exponents are LinkProp's.
 
     steps: (n_items, n_items) sparse float32, row = item in the history, column = item scored: the two-step walk
@@ -86,16 +87,15 @@ class Graph:
     def _low_pass(self, tastes: sparse.csr_array) -> np.ndarray:
         return ((tastes @ self._weighed) @ self.vectors.T) * self.after
 
-    def evidence(self, events: Events, item: int) -> dict | None:
+    def evidences(self, events: Events, items: np.ndarray) -> Sequence[dict | None]:
         """The item of the history that adds most, to both filters together."""
         tastes = events.tastes(self.half_life_days)
         mine = tastes.indices
         if not len(mine):
-            return None
-        walk = tastes.data * np.asarray(self.steps[mine, np.full(len(mine), item)]).ravel()
-        smooth = (
-            tastes.data * self.before[mine] * (self.vectors[mine] @ self.vectors[item]) * self.after[item]
-        )
+            return [None] * len(items)
+        walk = tastes.data[:, None] * self.steps[mine][:, items].toarray()
+        smooth = (tastes.data * self.before[mine])[:, None] * (self.vectors[mine] @ self.vectors[items].T)
+        smooth *= self.after[items]
         spread = [each.std() for each in (product(tastes, self.steps, events), self._low_pass(tastes))]
         walk, smooth = (part / max(std, 1e-12) for part, std in zip((walk, smooth), spread, strict=True))
         return strongest_of(mine, walk + self.share * smooth)

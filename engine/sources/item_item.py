@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
 from engine.interactions import Catalogue, Events
-from engine.sources.base import Arrays
+from engine.sources.base import Arrays, Source
 from engine.sources.neighbours import Over, by_column, nearest, pack, product, strongest, unpack
+
+if TYPE_CHECKING:
+    from engine.history import OneUser
 
 
 @dataclass(frozen=True)
-class ItemItem:
+class ItemItem(Source):
     """Cosine of buyers, shrunk for pairs with few: common / (|i| |j| + shrinkage). Sarwar et al. (2001).
 
     similarity: (n_items, n_items) sparse float32, the largest of each column; zero diagonal.
@@ -42,6 +47,9 @@ class ItemItem:
     def scores(self, events: Events) -> np.ndarray:
         return product(events.tastes(self.half_life_days), self.similarity, events)
 
+    def put(self, events: OneUser, out: np.ndarray) -> None:
+        events.tastes(self.half_life_days).put(self.similarity, out)
+
     @cached_property
     def by_target(self) -> sparse.csr_array:
         """Transposed, so that an item's own neighbours lie in one row."""
@@ -51,8 +59,8 @@ class ItemItem:
         """(n_items,) similarity to one item."""
         return self.by_target[[item]].toarray().ravel()
 
-    def evidence(self, events: Events, item: int) -> dict | None:
-        return strongest(self.similarity, events.tastes(self.half_life_days), item)
+    def evidences(self, events: Events, items: np.ndarray) -> Sequence[dict | None]:
+        return strongest(self.similarity, events.tastes(self.half_life_days), items)
 
     def arrays(self) -> Arrays:
         return {**pack(self.similarity), "parameters": np.array([self.half_life_days])}

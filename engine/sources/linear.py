@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 from scipy.linalg import lapack
 
 from engine.interactions import Catalogue, Events
-from engine.sources.base import Arrays
+from engine.sources.base import Arrays, Source
 from engine.sources.neighbours import (
     Over,
     by_column,
@@ -27,8 +29,12 @@ WHOLE = 15_000  # items whose (n_items, n_items) matrices still fit: two of 900 
 REACH = 1_000  # co-occurrences kept of each item of a larger catalogue
 
 
+if TYPE_CHECKING:
+    from engine.history import OneUser
+
+
 @dataclass(frozen=True)
-class Linear:
+class Linear(Source):
     """Ridge regression of each item on all others: EASE. Steck, Embarrassingly Shallow Autoencoders (2019).
 
     weights: (n_items, n_items) sparse float32: row = item in the history, column = item scored.
@@ -62,8 +68,11 @@ class Linear:
     def scores(self, events: Events) -> np.ndarray:
         return product(events.tastes(self.half_life_days), self.weights, events)
 
-    def evidence(self, events: Events, item: int) -> dict | None:
-        return strongest(self.weights, events.tastes(self.half_life_days), item)
+    def put(self, events: OneUser, out: np.ndarray) -> None:
+        events.tastes(self.half_life_days).put(self.weights, out)
+
+    def evidences(self, events: Events, items: np.ndarray) -> Sequence[dict | None]:
+        return strongest(self.weights, events.tastes(self.half_life_days), items)
 
     def arrays(self) -> Arrays:
         return {**pack(self.weights), "parameters": np.array([self.half_life_days])}

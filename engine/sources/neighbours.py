@@ -135,7 +135,10 @@ class Taste:
         self.kept: dict[Any, Any] = {}
         self.indices, self.data, self.shape = indices, data, (1, n_items)
         self.nnz = len(indices)
-        self.indptr = np.array([0, len(indices)], np.int32)
+
+    @cached_property
+    def indptr(self) -> np.ndarray:
+        return np.array([0, len(self.indices)], np.int32)
 
     @cached_property
     def matrix(self) -> sparse.csr_array:
@@ -158,33 +161,47 @@ class Taste:
             compiled,  # where it is asked for: a job that answers nobody need not load a compiler
         )
 
-        found = np.zeros(weights.shape[1], np.float32)
-        compiled.add_rows(self.indices, self.data, weights.indptr, weights.indices, weights.data, found)
+        found = np.empty(weights.shape[1], np.float32)
+        compiled.sum_rows(self.indices, self.data, weights.indptr, weights.indices, weights.data, found)
         return found
 
-    def parts(self, weights: sparse.csr_array, item: int) -> np.ndarray:
-        """(n,) float32: what each item of the history adds to `times` at one item. weights: with sorted indices."""
-        from engine import compiled
+    def put(self, weights: sparse.csr_array, out: np.ndarray) -> None:
+        """`times`, into `out` (n_columns,) float32."""
+        from engine.compiled.rows import sum_rows
 
-        return compiled.parts_of(item, self.indices, self.data, weights.indptr, weights.indices, weights.data)
+        sum_rows(self.indices, self.data, weights.indptr, weights.indices, weights.data, out)
 
 
-def strongest(weights: sparse.csr_array, tastes: sparse.csr_array, item: int) -> dict | None:
-    """The item of a one-row history that adds most to `item`'s score."""
-    if isinstance(tastes, Taste) and weights.has_sorted_indices:
-        return strongest_of(tastes.indices, tastes.parts(weights, item))
+def strongest(weights: sparse.csr_array, tastes: sparse.csr_array, items: np.ndarray) -> list[dict | None]:
+    """The item of a one-row history that adds most to each of `items` (n,), see `strongest_of`."""
     mine = tastes.indices
-    return strongest_of(mine, tastes.data * np.asarray(weights[mine, np.full(len(mine), item)]).ravel())
+    if not weights.has_sorted_indices:
+        return strongest_of(mine, tastes.data[:, None] * weights[mine][:, items].toarray())
+    from engine import compiled  # where it is asked for: a job that answers nobody need not load a compiler
+
+    found = compiled.strongest(items, mine, tastes.data, weights.indptr, weights.indices, weights.data)
+    return strongest_told(mine, *found)
 
 
-def strongest_of(items: np.ndarray, parts: np.ndarray) -> dict | None:
-    """The item that adds most, and its share of all that speaks for the score; None where nothing does."""
-    if not len(parts) or parts.max() <= 0:
-        return None
-    return {
-        "item": int(items[parts.argmax()]),
-        "share": round(float(parts.max() / parts[parts > 0].sum()), 3),
-    }
+def strongest_told(mine: np.ndarray, places: np.ndarray, shares: np.ndarray) -> list[dict | None]:
+    """As `strongest_of`, from places in a history, -1 for none, and shares."""
+    return [
+        {"item": int(mine[place]), "share": round(share, 3)} if place >= 0 else None
+        for place, share in zip(places.tolist(), shares.tolist(), strict=True)
+    ]
+
+
+def strongest_of(mine: np.ndarray, parts: np.ndarray) -> list[dict | None]:
+    """Of each column of `parts` (history, n), what the items `mine` of a history add to a score: the item that adds most, and its share
+    of all that speaks for the score; None where nothing does."""
+    if not len(parts):
+        return [None] * parts.shape[1]
+    best, most = parts.argmax(axis=0), parts.max(axis=0)
+    shares = most / np.maximum(np.maximum(parts, 0.0).sum(axis=0), 1e-30)
+    return [
+        {"item": item, "share": round(share, 3)} if large > 0 else None
+        for item, share, large in zip(mine[best].tolist(), shares.tolist(), most.tolist(), strict=True)
+    ]
 
 
 def pack(weights: sparse.csr_array) -> Arrays:

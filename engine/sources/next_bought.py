@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
 
 from engine.interactions import Catalogue, Events
-from engine.sources.base import Arrays
+from engine.sources.base import Arrays, Source
 from engine.sources.linear import WHOLE, co_occurrence, submatrix
 from engine.sources.neighbours import (
     by_column,
@@ -22,9 +24,12 @@ from engine.sources.neighbours import (
     unpack,
 )
 
+if TYPE_CHECKING:
+    from engine.history import OneUser
+
 
 @dataclass(frozen=True)
-class NextBought:
+class NextBought(Source):
     """Ridge regression of what was bought for the first time in the newest days on what its buyers had had by then.
 
     An item model such as `linear` asks which items people have; this one asks which they get next. Weights of a past that
@@ -72,8 +77,11 @@ class NextBought:
     def scores(self, events: Events) -> np.ndarray:
         return product(_had(events), self.weights, events)
 
-    def evidence(self, events: Events, item: int) -> dict | None:
-        return strongest(self.weights, _had(events), item)
+    def put(self, events: OneUser, out: np.ndarray) -> None:
+        _had(events).put(self.weights, out)
+
+    def evidences(self, events: Events, items: np.ndarray) -> Sequence[dict | None]:
+        return strongest(self.weights, _had(events), items)
 
     def arrays(self) -> Arrays:
         return pack(self.weights)

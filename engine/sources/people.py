@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from engine.interactions import Catalogue, Events
-from engine.sources.base import Arrays
+from engine.sources.base import Arrays, Source
 from engine.sources.graph import directions
 from engine.sources.neighbours import pack, rows_of, strongest_of, unpack
 
@@ -19,7 +20,7 @@ ROUNDS = 8  # of k-means
 
 
 @dataclass(frozen=True)
-class People:
+class People(Source):
     """User-based filtering over prototypes: Resnick et al. (1994), with groups for neighbours.
 
     groups: (n_groups, n_items) sparse float32, mean tastes of MEMBERS people or more, items with SUPPORT of them.
@@ -77,14 +78,14 @@ class People:
             cosine[cosine < np.partition(cosine, place, axis=1)[:, place, None]] = 0.0
         return cosine**2
 
-    def evidence(self, events: Events, item: int) -> dict | None:
+    def evidences(self, events: Events, items: np.ndarray) -> Sequence[dict | None]:
         """The item of the history that makes the user like those groups which have the item."""
         tastes = events.tastes(self.half_life_days)
-        toward = self._likeness(tastes)[0] * self.groups[:, [item]].toarray().ravel()
-        if not toward.any():
-            return None
+        toward = self._likeness(tastes)[0][:, None] * self.groups[:, items].toarray()
         mine = unit(tastes, self.rarity)
-        return strongest_of(mine.indices, mine.data * (self.prototypes[mine.indices] @ np.sqrt(toward)))
+        return strongest_of(
+            mine.indices, mine.data[:, None] * (self.prototypes[mine.indices] @ np.sqrt(toward))
+        )
 
     def arrays(self) -> Arrays:
         parameters = np.array([self.nearest, self.half_life_days])

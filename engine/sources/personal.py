@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from engine.interactions import Catalogue, Events
-from engine.sources.base import Arrays
+from engine.sources.base import Arrays, Source
+
+if TYPE_CHECKING:
+    from engine.history import OneUser
 
 
 @dataclass(frozen=True)
-class Personal:
+class Personal(Source):
     """On how many days a user bought an item; ties by popularity, `tie` (n_items,) float32 in [0, 0.001].
 
     Days, not lines or units: a line split in two, or a pallet, is one decision. A day whose purchases were all sent back does
@@ -36,10 +41,17 @@ class Personal:
         found[user, item] = self.tie[item]
         return found
 
-    def evidence(self, events: Events, item: int) -> dict | None:
+    def put(self, events: OneUser, out: np.ndarray) -> None:
+        days, net = events.lasting_days(), events.matrix()
+        out[:] = self.tie
+        out[days.indices] += days.data
+        back = net.indices[net.data < 0]
+        out[back] = self.tie[back]
+
+    def evidences(self, events: Events, items: np.ndarray) -> Sequence[dict | None]:
         """{'item', 'own': True}: what the user did with it is the events' to tell (engine.explain)."""
-        mine = (events.item == item) & (events.weight > 0)
-        return {"item": item, "own": True} if mine.any() else None
+        mine = {*events.owned().indices.tolist()}
+        return [{"item": item, "own": True} if item in mine else None for item in items.tolist()]
 
     def arrays(self) -> Arrays:
         return {"tie": self.tie}

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from engine.interactions import Catalogue, Events
-from engine.sources.base import Arrays
+from engine.sources.base import Arrays, Source
 
 LEAST_BUYERS = 5  # of an item in a country, before a shopper is told that it is popular there
 
 
+if TYPE_CHECKING:
+    from engine.history import OneUser
+
+
 @dataclass(frozen=True)
-class Popularity:
+class Popularity(Source):
     """Recent buyers of each item, as a share of all recent buyers.
 
     overall: (n_items,) float32. by_country: (c, n_items) float32, each country's share drawn towards
@@ -61,10 +67,18 @@ class Popularity:
     def scores(self, events: Events) -> np.ndarray:
         return self._table[[self._index.get(country, len(self.countries)) for country in events.countries]]
 
-    def evidence(self, events: Events, item: int) -> dict | None:
-        if not self.overall[item]:
-            return None  # nobody bought it: it may be here for what it reads like
-        return {"popular_in": self.named(events.countries[0], item)}
+    def put(self, events: OneUser, out: np.ndarray) -> None:
+        out[:] = self._table[self._index.get(events.countries[0], len(self.countries))]
+
+    def evidences(self, events: Events, items: np.ndarray) -> Sequence[dict | None]:
+        """Nothing of what nobody bought: it may be here for what it reads like."""
+        country = events.countries[0]
+        place = self._index.get(country)
+        there = [False] * len(items) if place is None else self.local[place, items].tolist()
+        return [
+            {"popular_in": str(country) if named else None} if bought else None
+            for bought, named in zip(self.overall[items].tolist(), there, strict=True)
+        ]
 
     def named(self, country: str | None, item: int) -> str | None:
         """The country, where it may be named as the reason for an item; None: popular with everybody."""

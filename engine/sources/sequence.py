@@ -9,14 +9,15 @@ import numpy as np
 
 from engine.interactions import Catalogue, Events
 from engine.sequence import Histories, SequenceExport, user_vectors
-from engine.sources.base import Arrays
+from engine.sources.base import Arrays, Source
+from engine.sources.neighbours import strongest_of
 
 OCCLUDED = 20  # newest different items of a history that are tried as evidence
 LAYER = "layer_"
 
 
 @dataclass(frozen=True)
-class Sequence:
+class Sequence(Source):
     """How much more than the mean item each one fits what comes next, in logits.
 
     vectors: (n_items, d) in the catalogue's order; zeros for items of which the model knows neither id nor attributes:
@@ -45,23 +46,20 @@ class Sequence:
         histories = self._histories(events.user, events.item, events.weight, events.age, events.n_users)
         return user_vectors(self.export, self.vectors, histories) @ self.centred.T
 
-    def evidence(self, events: Events, item: int) -> dict | None:
+    def evidences(self, events: Events, items: np.ndarray) -> list[dict | None]:
         """The item of the history without which the score falls most, its share of all that falls, and 'order': True."""
         keep = (events.weight > 0) & self.known[events.item]
         mine, weight, age = events.item[keep], events.weight[keep], events.age[keep]
         _, first = np.unique(mine, return_index=True)
         tried = mine[np.sort(first)[:OCCLUDED]]
         if not len(tried):
-            return None
+            return [None] * len(items)
         without = np.concatenate([np.full((1, len(mine)), True), mine != tried[:, None]])
         row, place = np.nonzero(without)
         histories = self._histories(row, mine[place], weight[place], age[place], len(without))
-        score = user_vectors(self.export, self.vectors, histories) @ self.centred[item]
-        falls = score[0] - score[1:]
-        if falls.max() <= 0:
-            return None
-        share = round(float(falls.max() / falls[falls > 0].sum()), 3)
-        return {"item": int(tried[falls.argmax()]), "share": share, "order": True}
+        score = user_vectors(self.export, self.vectors, histories) @ self.centred[items].T
+        found = strongest_of(tried, score[0] - score[1:])
+        return [each and {**each, "order": True} for each in found]
 
     def _histories(self, user, item, weight, age, n_users: int) -> Histories:
         """Without the items that the model cannot read."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from engine.interactions import Catalogue, Events
-from engine.sources.base import Arrays
+from engine.sources.base import Arrays, Source
 from engine.towers import TowerExport, user_vectors
 
 
 @dataclass(frozen=True)
-class TwoTower:
+class TwoTower(Source):
     """Products of user vectors (unit length) and item vectors (length 1 at most), for the items of the catalogue.
 
     rows: (n_items,) the tower's row of each catalogue item, -1 where it was not there when the tower was
@@ -40,8 +41,8 @@ class TwoTower:
         found[:, self.rows < 0] = np.where(np.isfinite(users).all(axis=1, keepdims=True), -1.0, np.nan)
         return found.astype(np.float32, copy=False)
 
-    def evidence(self, events: Events, item: int) -> dict | None:
-        return {"taste": True} if len(events.item) else None
+    def evidences(self, events: Events, items: np.ndarray) -> Sequence[dict | None]:
+        return [{"taste": True} if len(events.item) else None for _ in items]
 
     def arrays(self) -> Arrays:
         tower = self.export

@@ -58,3 +58,21 @@ def test_figures_say_what_is_asked() -> None:
     ratio = figures["tiny, 3 events told, new recall@20 over popularity"]
     assert (round(ratio.value, 6), ratio.target) == (3.0, 2.0)
     assert figures["tiny, 3 events told, new ndcg@10 over popularity"].target is None
+
+
+def test_what_is_chosen_by_validation_has_not_seen_the_test(protocol) -> None:
+    told = cold_start.a_window_earlier(protocol)
+    assert told.test is protocol.validation
+    assert (*told.earlier, told.validation) == protocol.earlier
+    assert max(window.at for window in (*told.earlier, told.validation)) < told.test.at < protocol.test.at
+
+
+def test_new_users_figures_are_means_over_the_seeds() -> None:
+    rows = [
+        {"revealed": 1, "column": "all", "metric": "recall@20", "engine": engine, "popularity": popularity}
+        for engine, popularity in ((0.2, 0.1), (0.4, 0.3))
+    ]
+    figures = cold_start.of_new_users("tiny", rows)
+    assert figures["tiny, 1 events told, all recall@20"].value == pytest.approx(0.3)
+    ratio = figures["tiny, 1 events told, all recall@20 over popularity"]
+    assert (ratio.value, ratio.target) == (pytest.approx(1.5), 1.5)

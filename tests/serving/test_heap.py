@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import itertools
+import subprocess
+import sys
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +98,38 @@ def test_it_goes_in_pieces_and_what_somebody_holds_stays(monkeypatch: pytest.Mon
     del again
     heap.let_go([mine.pop()])
     assert len(rests) == 2 + 2
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="another C library than glibc")
+def test_what_is_free_between_objects_goes_back() -> None:
+    """In a process of its own: a release's small objects are freed around a few that stay."""
+    told = """
+import ctypes, os
+from serving import heap
+heap.sparing()
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+some = [libc.malloc(60_000) for _ in range(2_000)]
+for each in some:
+    libc.memset(each, 1, 60_000)
+for place, each in enumerate(some):
+    if place % 50:
+        libc.free(each)
+full = resident()
+heap.trim()
+print(full - resident())
+"""
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert float(done.stdout) > 80
+
+
+def test_without_such_a_c_library_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: object())
+    heap.sparing()
+    heap.trim()
 
 
 def test_while_a_release_is_made_nothing_is_looked_through() -> None:

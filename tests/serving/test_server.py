@@ -111,3 +111,36 @@ def test_a_server_has_lightgbm_without_scikit_learn() -> None:
     )
     found = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["False", "Booster"]
+
+
+BLAS_OF_A_SERVER = """
+import json, os, sys, uvicorn
+from threadpoolctl import threadpool_info
+
+def look(*_, **__):
+    import scipy.linalg
+    pools = [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
+    print(json.dumps([os.environ["OPENBLAS_NUM_THREADS"], pools]))
+
+uvicorn.Server.run = look
+sys.argv = ["aisle", "serve"]
+from aisle.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("told", [None, "2"])
+def test_a_server_multiplies_in_one_thread_unless_it_is_told_otherwise(
+    settings: Settings, aisle_home: Path, told: str | None
+) -> None:
+    """The whole command up to where it would listen. Threads of BLAS that wait for the next product take a core from the requests."""
+    env = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    env |= {"AISLE_HOME": str(aisle_home), "AISLE_PORTS__API": str(free_port())}
+    env |= {"OPENBLAS_NUM_THREADS": told} if told else {}
+    command = [sys.executable, "-c", BLAS_OF_A_SERVER]
+    found = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    variable, pools = json.loads(found.stdout.splitlines()[-1])
+    most = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    assert variable == (told or "1")
+    assert pools
+    assert set(pools) == {min(int(told or 1), most)}

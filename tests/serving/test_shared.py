@@ -308,7 +308,7 @@ def list_of(ids: list[str]) -> Made:
         "personalised", ids, np.linspace(1, 0, len(ids)).astype(np.float32), len(ids), UserState("u"), CUT
     )
     items = [{"item_id": ids[0], "position": 1, "title": "ü \n x", "price": None}]
-    return Made(pool, items, shared.to_json(items), (Shown(ids[0], 1, "linear", 0.5),), True)
+    return Made(pool, shared.to_json(items), (Shown(ids[0], 1, "linear", 0.5),), True)
 
 
 def test_a_list_comes_back_as_it_went() -> None:

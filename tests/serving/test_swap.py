@@ -101,6 +101,46 @@ def test_a_tampered_release_is_refused_and_the_old_one_goes_on(
         wait_for(lambda: not httpx.get(f"{url}/readyz").json()["fault"])
 
 
+def test_files_that_are_written_to_while_they_are_served_are_told_of(
+    settings: Settings, stage_release: Release
+) -> None:
+    served = stage_release("1")
+    with running(settings) as url:
+        wait_for(lambda: httpx.get(f"{url}/readyz").status_code == 200)
+        linear = Path(served.path) / "linear.npz"
+        content = linear.read_bytes()
+        with linear.open("r+b") as file:
+            file.seek(-1, 2)
+            file.write(bytes([content[-1] ^ 1]))
+        wait_for(lambda: httpx.get(f"{url}/readyz").json()["fault"])
+        fault = httpx.get(f"{url}/readyz").json()["fault"]
+        assert fault["version"] == "1"
+        assert "linear.npz" in fault["detail"]
+        stage_release("2", seed=8)
+        wait_for(lambda: httpx.get(f"{url}/readyz").json()["version"] == "2")
+        wait_for(lambda: not httpx.get(f"{url}/readyz").json()["fault"])
+
+
+def test_a_file_that_is_replaced_or_deleted_under_a_release_changes_no_answer(
+    settings: Settings, stage_release: Release
+) -> None:
+    served = stage_release("1")
+    with running(settings) as url:
+        wait_for(lambda: httpx.get(f"{url}/readyz").status_code == 200)
+        asked = {"user_id": "u001", "country": "France"}
+        before = asking(url).get("/v1/recommendations", params=asked).json()["items"]
+        for name in ("linear.npz", "item_item.npz"):
+            fresh = Path(served.path) / f".{name}"
+            fresh.write_bytes(b"something else")
+            fresh.replace(Path(served.path) / name)
+        (Path(served.path) / "content.npz").unlink()
+        time.sleep(3 * settings.serving.pointer_seconds)
+        other = {**asked, "user_id": "u002"}
+        assert asking(url).get("/v1/recommendations", params=other).status_code == 200
+        assert asking(url).get("/v1/recommendations", params=asked).json()["items"] == before
+        assert not httpx.get(f"{url}/readyz").json()["fault"]
+
+
 def test_a_model_whose_features_cannot_be_filled_is_refused(
     settings: Settings, stage_release: Release
 ) -> None:

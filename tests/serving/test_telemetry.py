@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import json
 import logging
@@ -21,7 +22,7 @@ from aisle import api_keys
 from aisle.settings import Settings
 from serving import tracing
 from serving.figures import Figures, Served
-from serving.telemetry import JsonLines, stage
+from serving.telemetry import LINES_SECONDS, JsonLines, Lines, stage
 from tests.serving.conftest import Kept, asking, running
 from tests.serving.conftest import stage as stage_release
 from tests.serving.test_api import PLAIN
@@ -68,6 +69,29 @@ def test_stages_of_a_request_are_in_its_line(api: httpx.Client, caplog: pytest.L
     assert mine["stages"]["waiting"] >= 0
     assert mine["key"] == "server"
     assert json.loads(JsonLines().format(logging.makeLogRecord(mine)))["status"] == 200
+
+
+def test_lines_are_written_together_with_their_own_times_and_ids(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "aisle.api")
+
+    async def requests() -> tuple[float, int]:
+        lines = Lines()
+        lines.tell(logging.INFO, {"request_id": "first", "status": 200})
+        await asyncio.sleep(0.02)
+        second = time.time()
+        lines.tell(logging.INFO, {"request_id": "second", "status": 404})
+        before = len(caplog.records)
+        await asyncio.sleep(LINES_SECONDS * 2)
+        return second, before
+
+    second, before = asyncio.run(requests())
+    assert before == 0
+    told = [json.loads(JsonLines().format(record)) for record in caplog.records]
+    assert [(each["request_id"], each["status"], each["message"]) for each in told] == [
+        ("first", 200, "answered"),
+        ("second", 404, "answered"),
+    ]
+    assert caplog.records[0].created < second <= caplog.records[1].created
 
 
 def test_a_stage_outside_of_a_request_does_nothing() -> None:

@@ -1,0 +1,94 @@
+"""What a list's reasons go by: what adds up to each score, whose part is largest, and which item of the history speaks for an item."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.compiled.how import compiled
+from engine.compiled.search import place_of
+
+
+@compiled()
+def split(item, among, reached, start, table, out):
+    """Fills `out` (n, p) float64 for each of `item` (n,) that is `among` (m,), ascending; (n,) bool: whether it was.
+
+    reached: (m, trees) leaves of those among. Adds up the rows start[tree] + leaf of `table` (leaves, p) float32.
+    """
+    found, rows = np.zeros(len(item), np.bool_), np.empty(len(item), np.int64)
+    total = np.zeros((len(item), table.shape[1]), np.float32)
+    for k in range(len(item)):
+        rows[k] = place_of(item[k], among, 0, len(among))
+        found[k] = rows[k] >= 0
+    for tree in range(len(start)):  # outside, so that the table is read once from its start to its end
+        for k in range(len(item)):
+            if found[k]:
+                more = start[tree] + reached[rows[k], tree]
+                for owner in range(table.shape[1]):
+                    total[k, owner] += table[more, owner]
+    out[:, : table.shape[1]] = total
+    return found
+
+
+@compiled()
+def loudest(parts, source, owner, order):
+    """Fills `order` (n, s) int64 with the sources' numbers, the one with the largest part first; -1 after those that have none.
+
+    parts: (n, p), 0 where there is none. source: (s,) column of each source's own part; owner: (p,) number of the source that
+    another part is counted to, where that source has one of its own; -1 for none. Ties by number.
+    """
+    sizes = np.empty(len(source))
+    for k in range(len(parts)):
+        for number in range(len(source)):
+            sizes[number], order[k, number] = parts[k, source[number]], -1
+        for column in range(len(owner)):
+            if owner[column] >= 0:
+                sizes[owner[column]] += parts[k, column]
+        here = 0
+        for number in range(len(source)):
+            if parts[k, source[number]] == 0.0:
+                continue
+            place = here
+            while place and sizes[order[k, place - 1]] < sizes[number]:
+                order[k, place] = order[k, place - 1]
+                place -= 1
+            order[k, place] = number
+            here += 1
+
+
+@compiled("reassoc", "nsz", "contract")
+def strongest_product(wanted, rows, by, table):
+    """As `strongest`, where a row adds `by` times the product of its row of `table` (items, d) with each of `wanted` (n, d)."""
+    places, shares = np.full(len(wanted), -1), np.zeros(len(wanted))
+    for k in range(len(wanted)):
+        most, total = np.float32(0.0), 0.0
+        for place in range(len(rows)):
+            product = np.float32(0.0)
+            for column in range(table.shape[1]):
+                product += table[rows[place], column] * wanted[k, column]
+            part = by[place] * product
+            if part > 0:
+                total += part
+            if part > most:
+                places[k], most = place, part
+        if places[k] >= 0:
+            shares[k] = most / total
+    return places, shares
+
+
+@compiled()
+def strongest(item, rows, by, indptr, indices, data):
+    """Of each of `item` (n,): the place in `rows` whose sparse row, times its `by`, adds most to it, -1 where none adds, and its share
+    of all that adds. indices: ascending in a row."""
+    places, shares = np.full(len(item), -1), np.zeros(len(item))
+    for k in range(len(item)):
+        most, total = np.float32(0.0), np.float64(0.0)
+        for place in range(len(rows)):
+            at = place_of(item[k], indices, indptr[rows[place]], indptr[rows[place] + 1])
+            part = by[place] * data[at] if at >= 0 else np.float32(0.0)
+            if part > 0:
+                total += part
+            if part > most:
+                places[k], most = place, part
+        if places[k] >= 0:
+            shares[k] = most / total
+    return places, shares
