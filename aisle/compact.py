@@ -97,9 +97,17 @@ class Layout:
 
 
 def layout(service: str, text: str) -> Layout | None:
-    """The inverse of `Layout.text`; None for another format."""
-    number, columns = json.loads(text)
-    return Layout(service, tuple(Column(*each) for each in columns)) if number == FORMAT else None
+    """The inverse of `Layout.text`; None for another format, whatever it looks like.
+
+    >>> layout("s", '[1, [["t", "f", "bool"]]]').columns, layout("s", '[2, [], "more"]'), layout("s", "x")
+    ((Column(table='t', feature='f', kind='bool'),), None, None)
+    """
+    try:
+        number, columns = json.loads(text)
+        made = tuple(Column(*each) for each in columns) if number == FORMAT else ()
+    except (TypeError, ValueError):
+        return None
+    return Layout(service, made) if made and all(each.kind in KINDS for each in made) else None
 
 
 def packed(kind: str, numbers: Sequence[float]) -> bytes:

@@ -107,7 +107,10 @@ def start_api(home: Path, **more: str) -> Process:
 
 def start_floor(home: Path) -> Process:
     port = free_port()
-    return _start([sys.executable, "-m", "bench.serving_floor", str(port)], home, port, "/", "floor")
+    one_thread = {"OPENBLAS_NUM_THREADS": "1"}  # as the API has it
+    return _start(
+        [sys.executable, "-m", "bench.serving_floor", str(port)], home, port, "/", "floor", one_thread
+    )
 
 
 def start_peer(home: Path) -> Process:

@@ -82,9 +82,9 @@ class Recommender(Answering):
         """Writes the bundle; see engine.bundle. Raises ValueError where items came or went since the fit."""
         storage.save(self, Path(folder))
 
-    def faults(self) -> list[str]:
-        """Arrays with values that are not finite, each with how many: such a model must not be released."""
-        return storage.faults(self)
+    def faults(self, unload: bool = True) -> list[str]:
+        """See `storage.faults`."""
+        return storage.faults(self, unload)
 
     # -- another one out of the same parts
 

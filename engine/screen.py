@@ -127,7 +127,9 @@ def by_floats(left, first, products, slack, order, vectors, users, out, values, 
         edge = values[user, 0] - slack[at]
         for column in range(products.shape[1]):
             where = np.uint64(first + column)
-            if products[at, column] < edge or (out[user, where // BITS] >> where % BITS) & np.uint64(1):
+            if -np.inf < products[at, column] < edge or (
+                out[user, where // BITS] >> where % BITS
+            ) & np.uint64(1):
                 continue
             if _offer(user, order[first + column], users, vectors, values, rows):
                 edge = values[user, 0] - slack[at]

@@ -90,8 +90,11 @@ def load(folder: Path) -> Parts:
     return Parts(recipe, catalogue, sources, trends, ranker, cold, made)
 
 
-def faults(model: Recommender) -> list[str]:
-    """Arrays with values that are not finite, each with how many: such a model must not be released."""
+def faults(model: Recommender, unload: bool = True) -> list[str]:
+    """Arrays with values that are not finite, each with how many: such a model must not be released.
+
+    unload: takes what was looked through out of memory, for a model that answers nobody yet.
+    """
     found = []
     try:
         model.last_stage  # noqa: B018 - made now, not at the first question
@@ -102,7 +105,8 @@ def faults(model: Recommender) -> list[str]:
             breathe()
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 found.append(f"{name}.{key}: {np.count_nonzero(~np.isfinite(array))} values are not finite")
-            mapped.unload(array)
+            if unload:
+                mapped.unload(array)
     return found
 
 

@@ -75,6 +75,8 @@ class TopProducts:
         k = max(min(k, n_items), 0)
         values, rows = np.full((n, k), -np.inf), np.full((n, k), n_items)
         if k and n:
+            if without is not None:
+                without = sparse.csr_array(without)
             nothing = np.zeros(n + 1, np.int32), np.empty(0, np.int32)
             left_out = nothing if without is None else (without.indptr, without.indices)
             with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as cores:

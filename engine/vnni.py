@@ -53,7 +53,7 @@ def reach(typing, codes, block, users, rows, quads, least, found):
         quad = builder.phi(_LONG)
         sums = [[builder.phi(_SUMS) for _ in range(VECTORS)] for _ in range(TILE)]
         first = at(items, builder.mul(quad, wide))
-        loaded = [builder.load(at(first, vector), align=4 * LANES) for vector in range(VECTORS)]
+        loaded = [builder.load(at(first, vector), align=1) for vector in range(VECTORS)]
         for user, row in enumerate(sums):
             value = _everywhere(builder, builder.load(at(users[user], quad)))
             for vector, total in enumerate(row):

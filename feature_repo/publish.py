@@ -2,7 +2,7 @@
 
 Materialised is exactly the newest point, by its own interval: Feast's incremental way misses late rows (feast#4133). A
 backfill never moves online values back: whatever it built, only the newest point of gold is read here. Then users get a compact
-row each (feature_repo.compact). What was published is noted last, so a run that is killed is repeated by the next one.
+row each (feature_repo.compact), those before being dropped. What was published is noted last, so a run that is killed is repeated by the next one.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ def bring_online(settings: Settings, now: features.Published, applied: bool) -> 
     """Applies the definitions unless they stand, and materialises the newest point. Rows per view."""
     store = features.offline(settings)
     point = clock.parse(now.as_of)
+    drop_compact(settings)  # before Feast opens the store: it would go by the triggers that it found then
     if not applied:
         apply(store)
     store.materialize(point - timedelta(seconds=1), point, feature_views=list(features.GOLD))
@@ -56,8 +57,16 @@ def bring_online(settings: Settings, now: features.Published, applied: bool) -> 
     }
 
 
+def drop_compact(settings: Settings) -> None:
+    """Before Feast writes all users: a compact row deleted by each of them would keep the store locked for longer than readers wait."""
+    from feature_repo import compact
+
+    if not settings.features.online:
+        compact.drop(Path(features.online_store(settings)["path"]))
+
+
 def write_compact(settings: Settings, store: FeatureStore) -> dict[str, int]:
-    """Rows written by service, of users whose values changed; none where the online store is no file."""
+    """Rows written by service, of users without one; none where the online store is no file."""
     from feature_repo import compact
 
     if settings.features.online:
@@ -82,6 +91,9 @@ def digest(online: str = "") -> str:
     nothing changed. online: the setting."""
     here = Path(__file__).parent
     told = [(here / f"{name}.py").read_bytes() for name in DEFINED_IN]
+    told.append(
+        Path(features.__file__).with_name("compact.py").read_bytes()
+    )  # the format of what is written beside
     told += [
         f"{lake.table_path(f'gold.{name}')} {lake.TABLES[f'gold.{name}'].ddl}".encode()
         for name in features.GOLD

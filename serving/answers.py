@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -77,7 +77,7 @@ class Answers:
             state, _, _ = await self._state(ask)
             view, rules = await self.view(loaded), self.service.rulebook.current()
             turn = partial(self.turned.page, view, rules, self.service.together, ask, state, standing)
-            turned = await self._in_time(turn, started)
+            turned = await self._in_time(turn, started, here=False)
             return self._out(loaded, ask, str(ask.request_id), turned, started, None)
         state, known, degraded = await self._state(ask)
         view, rules = await self.view(loaded), self.service.rulebook.current()
@@ -95,7 +95,8 @@ class Answers:
         if found is None:
             depth, together = self.limits.page_items, self.service.together
             run = partial(work, view, ask, state, rules, together, known, depth, degraded)
-            found = await self._in_time(run, started)
+            sort = ask.kind, bool(ask.basket), len(state.item_ids) > 0
+            found = await self._in_time(run, started, sort, here=not ask.exact)
             if not found.pool.degraded:
                 self.lists.put(key, found)
                 if shared is not None:
@@ -163,11 +164,14 @@ class Answers:
             return found
         return await asyncio.get_running_loop().run_in_executor(None, self.views.of, loaded)
 
-    async def _in_time(self, run: Callable[..., Made], started: float) -> Made:
-        """What `run` makes within the deadline, else what it makes when it is hurried."""
+    async def _in_time(
+        self, run: Callable[..., Made], started: float, sort: Hashable = "", here: bool = True
+    ) -> Made:
+        """What `run` makes within the deadline, else what it makes when it is hurried. sort, here: see `Workers.within`."""
         left = self.limits.deadline_seconds - (time.perf_counter() - started)
         with suppress(TimeoutError):
-            return await self._workers.within(left, run)
+            return await self._workers.within(left, run, sort, here)
+        await asyncio.sleep(0)  # many may be late together, and others wait for the loop
         return run(hurried=True)
 
     def _out(

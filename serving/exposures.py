@@ -62,7 +62,7 @@ class Exposure(NamedTuple):
             "rung": self.rung,
             "placement": self.placement or "",
             "kind": self.kind,
-            "items": orjson.dumps(list(map(_told, self.items))).decode(),
+            "items": orjson.dumps(list(map(_told, self.items)), option=orjson.OPT_SERIALIZE_NUMPY).decode(),
         }
 
 

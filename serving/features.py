@@ -77,12 +77,12 @@ class OnlineStore:
 
     def at_once(self, service: str, user_id: str) -> UserState | None:
         """One user, read without waiting for a lock; None where the store is no file that is read here, or where another thread
-        reads so just now. Raises what `Reader.read` does, sqlite3.OperationalError where Feast writes.
+        reads so just now. Raises what `Reader.read` does: NotLooked where `read` has to look at the store's tables first, sqlite3.OperationalError where Feast writes.
         """
         if not self._files or service in self._by_feast or not self._prompt_lock.acquire(blocking=False):
             return None
         try:
-            return _states([user_id], self._prompt.read(service, [user_id], COLUMNS))[0]
+            return _states([user_id], self._prompt.read(service, [user_id], COLUMNS, looked=self._reader))[0]
         finally:
             self._prompt_lock.release()
 

@@ -145,4 +145,4 @@ def made(
             item["pinned"] = True
         items.append(item)
         shown.append(Shown(item_id, place, source, score))
-    return Made(pool, orjson.dumps(items), tuple(shown), more)
+    return Made(pool, orjson.dumps(items, option=orjson.OPT_SERIALIZE_NUMPY), tuple(shown), more)

@@ -18,7 +18,7 @@ from typing import Any
 
 from aisle.compact import quoted
 from aisle.errors import NotThere
-from serving.compact import CompactRows
+from serving.compact import CompactRows, NotLooked, Rows
 from serving.feast_format import STRING, entity_key, messages
 from serving.feast_values import columns
 
@@ -89,13 +89,18 @@ class Reader:
         self._connection: sqlite3.Connection | None = None
 
     def read(
-        self, service: str, ids: Sequence[str], wanted: tuple[str, ...] | None = None
+        self,
+        service: str,
+        ids: Sequence[str],
+        wanted: tuple[str, ...] | None = None,
+        looked: Reader | None = None,
     ) -> dict[str, list[Any]]:
         """The join key and the service's features by name, all or those that are wanted; in the order of `ids`, None where
-        there is nothing. An id that is there twice has the same lists twice.
+        there is nothing. An id that is there twice has the same lists twice. looked: another thread's reader of the same store,
+        whose look at its tables serves here too.
 
-        Raises NotThere where nothing was published, NotPlain where Feast has to read, sqlite3.Error and OSError
-        where the store does not answer.
+        Raises NotLooked where `looked` has to read first, NotThere where nothing was published, NotPlain where Feast has to read,
+        sqlite3.Error and OSError where the store does not answer.
         """
         found, connection = self.service(service, wanted), self._open()
         values: dict[str, list[Any]] = {found.join_key: list(ids)}
@@ -103,16 +108,28 @@ class Reader:
             return values | {name: [] for name in found.columns}
         keys = [entity_key(found.join_key, each) for each in ids]
         for start in range(0, len(keys), AT_ONCE):
-            columns = self._read(connection, service, found, keys[start : start + AT_ONCE])
+            some = keys[start : start + AT_ONCE]
+            if looked is None:
+                compact = self._compact.read(connection, service, found.features, some)
+            else:
+                compact = looked.compact_of(self._opened).follow(connection, service, found.features, some)
+            columns = self._merged(connection, found, some, compact)
             for name, column in zip(found.columns, columns, strict=True):
                 values[name] = values.get(name, []) + column if start else column
         return values
 
-    def _read(
-        self, connection: sqlite3.Connection, service: str, found: Service, keys: Sequence[bytes]
+    def compact_of(self, file: tuple[int, ...]) -> CompactRows:
+        """For another thread's reader, which has that file open. Raises NotLooked."""
+        compact = self._compact
+        if compact.file and compact.file != file:
+            raise NotLooked
+        return compact
+
+    def _merged(
+        self, connection: sqlite3.Connection, found: Service, keys: Sequence[bytes], rows: Rows
     ) -> list[list[Any]]:
-        """A list a feature, in the order of `keys`."""
-        known, compact = self._compact.read(connection, service, found.features, keys)
+        """A list a feature, in the order of `keys`: of the compact rows, and of Feast's for who has none."""
+        known, compact = rows
         if known == keys:
             return compact
         places = {key: place for place, key in enumerate(known)}
@@ -190,15 +207,17 @@ class Reader:
             raise NotThere("nothing is online yet: `aisle run features`") from None
         if self._connection is None or opened != self._opened:
             self.close()
+            # A writer that was killed leaves a journal, which a connection of mode `ro` could not roll back.
             self._connection = sqlite3.connect(
-                f"{self.store.resolve().as_uri()}?mode=ro",
+                f"{self.store.resolve().as_uri()}?mode=rw",
                 uri=True,
                 timeout=self.patience,
                 isolation_level=None,
                 check_same_thread=False,
             )
+            self._connection.execute("PRAGMA query_only = 1")
             self._connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-            self._opened, self._compact = opened, CompactRows()
+            self._opened, self._compact = opened, CompactRows(opened)
         return self._connection
 
     def close(self) -> None:

@@ -244,7 +244,7 @@ class Overlay:
         frame["price"] = pd.to_numeric(frame["price"]).astype(float)
         with beside_requests(after=AT_ONCE):
             grown = held.loaded.recommender.with_items(frame)
-            grown.faults()  # parses and allocates now what the first question would wait for
+            grown.faults(unload=False)  # parses and allocates now what the first question would wait for
             grown.warm()
         with self._lock:
             self._lay(held.loaded, _Base(grown, frozenset(new)))

@@ -101,7 +101,7 @@ def ways(app: FastAPI) -> Ways:
 
 def _says_json(scope: Scope) -> bool:
     """In so many words; FastAPI knows the others."""
-    return any(name == b"content-type" and value == JSON for name, value in scope["headers"])
+    return next((value for name, value in scope["headers"] if name == b"content-type"), b"") == JSON
 
 
 def again(message: Message, receive: Receive) -> Receive:

@@ -132,8 +132,10 @@ class RequestLog:
 
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            self._lines.write()
+            try:
+                await self.app(scope, self._ending(receive), send)
+            finally:
+                self._lines.write()
             return
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"").decode("latin-1")
@@ -161,6 +163,17 @@ class RequestLog:
             tracing.end_request(span, route, status, found)
             told = stages.copy()  # work that was given up at its deadline may still write into the other one
             self._told(scope, route, status, time.perf_counter() - started, told)
+
+    def _ending(self, receive):
+        """Of the app's life: what is held is written before the service takes its time to end."""
+
+        async def receiving():
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                self._lines.write()
+            return message
+
+        return receiving
 
     def _told(self, scope, route: str, status: int, seconds: float, stages: dict[str, float]) -> None:
         self.figures.answered(route, status, seconds)

@@ -2,6 +2,9 @@
 
 One future and one timer, and of the threads that have nothing to do one is woken. `run_in_executor` under `asyncio.wait_for` does
 the same with two futures, a condition and a queue on which every idle thread wakes the next one, each of which wants the interpreter.
+
+Work that is over in a few milliseconds is done by the loop itself, one piece a turn: a thread would hold the interpreter for as long,
+and to wake it, and to find nothing of the request in its core's cache, costs on top of that.
 """
 
 from __future__ import annotations
@@ -10,19 +13,20 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import Any, NamedTuple
 
 
 class Job(NamedTuple):
-    """context: of who asked, so that the stages of their request are told in its log line."""
+    """context: of who asked, so that the stages of their request are told in its log line. until: the loop's time of the deadline."""
 
     run: Callable[[], Any]
     context: Context
     loop: asyncio.AbstractEventLoop
     result: asyncio.Future[Any]
+    until: float
 
     def do(self) -> None:
         """In a thread. Nothing, where nobody waits for it any more."""
@@ -31,14 +35,17 @@ class Job(NamedTuple):
                 self.loop.call_soon_threadsafe(_settle, self.result, *self._done())
 
     def do_here(self) -> None:
-        """As `do`, on the loop."""
+        """As `do`, on the loop, where the deadline's timer may be late."""
         if not self.result.done():
-            _settle(self.result, *self._done())
+            late = self.loop.time() > self.until
+            _settle(self.result, *((None, TimeoutError()) if late else self._done()))
 
     def _done(self) -> tuple[Any, BaseException | None]:
         """What came of it, and what it raised."""
         try:
             return self.context.run(self.run), None
+        except StopIteration as why:  # which no future takes
+            return None, RuntimeError(repr(why))
         except BaseException as why:  # whoever waits is told, whatever it is
             return None, why
 
@@ -66,25 +73,33 @@ class Pace:
 
 
 class Workers:
-    """So many threads, each of which begins when there is a first job for it. name: of the threads. quick: see `Pace`."""
+    """So many threads, each of which begins when there is a first job for it. name: of the threads. quick: see `Pace`, of which each
+    sort of work has one."""
 
     def __init__(self, count: int, name: str, quick: float = 0.0):
         self._left, self._name = count, name  # threads that have not begun
-        self.pace = Pace(quick)
+        self._quick = quick
+        self._paces: dict[Hashable, Pace] = {}
+        self._turns: deque[Job] = deque()  # of the loop's own
         self._lock = threading.Lock()
         self._waiting: deque[Job] = deque()
         self._idle: list[_Worker] = []  # the last one to have worked comes first: it is warm
         self._stopped = False
 
-    async def within[T](self, seconds: float, run: Callable[[], T]) -> T:
+    async def within[T](
+        self, seconds: float, run: Callable[[], T], sort: Hashable = "", here: bool = True
+    ) -> T:
         """What `run` returns or raises. Raises TimeoutError after `seconds`: work that has not begun by then is never begun, other
         work is done for nobody.
+
+        sort: of work that takes about as long as this. here: whether the loop may do it.
         """
         loop = asyncio.get_running_loop()
         result: asyncio.Future[T] = loop.create_future()
-        job = Job(self._timed(run), copy_context(), loop, result)
-        if self.pace.on_loop and not self._stopped:
-            loop.call_soon(job.do_here)  # others come to their door first, and those who wait are counted
+        pace = self.pace(sort)
+        job = Job(_timed(run, pace), copy_context(), loop, result, loop.time() + seconds)
+        if here and pace.on_loop:
+            self._take_turn(job)
         else:
             self._give(job)
         late = loop.call_later(max(seconds, 0.0), _settle, result, None, TimeoutError())
@@ -93,21 +108,32 @@ class Workers:
         finally:
             late.cancel()
 
-    def _timed[T](self, run: Callable[[], T]) -> Callable[[], T]:
-        def timed() -> T:
-            started = time.perf_counter()
-            try:
-                return run()
-            finally:
-                self.pace.note(time.perf_counter() - started)
+    def pace(self, sort: Hashable = "") -> Pace:
+        return self._paces.setdefault(sort, Pace(self._quick))
 
-        return timed
+    def _take_turn(self, job: Job) -> None:
+        if self._turns and self._turns[0].loop is not job.loop:  # of a loop that ended
+            self._turns.clear()
+        if not self._stopped:
+            self._turns.append(job)
+            if len(self._turns) == 1:
+                job.loop.call_soon(
+                    self._turn
+                )  # others come to their door first, and those who wait are counted
+
+    def _turn(self) -> None:
+        if self._turns:
+            job = self._turns.popleft()
+            if self._turns:
+                job.loop.call_soon(self._turn)
+            job.do_here()
 
     def stop(self) -> None:
         """Threads end with what they are at; what waits is not begun."""
         with self._lock:
             self._stopped = True
             self._waiting.clear()
+            self._turns.clear()
             idle, self._idle = self._idle, []
         for worker in idle:
             worker.wake(None)
@@ -118,9 +144,9 @@ class Workers:
                 return
             worker = self._idle.pop() if self._idle else None
             if worker is None and self._left:
-                self._left -= 1
-                worker = _Worker(self, f"{self._name}_{self._left}")
+                worker = _Worker(self, f"{self._name}_{self._left - 1}")
                 worker.start()
+                self._left -= 1
             elif worker is None:
                 self._waiting.append(job)
                 return
@@ -160,6 +186,18 @@ class _Worker(threading.Thread):
             while job is not None:
                 job.do()
                 job = self._workers.next(self)
+
+
+def _timed[T](run: Callable[[], T], pace: Pace) -> Callable[[], T]:
+    """Whose time is noted where it came to an end: who refuses a question at once says nothing of the others."""
+
+    def timed() -> T:
+        started = time.perf_counter()
+        found = run()
+        pace.note(time.perf_counter() - started)
+        return found
+
+    return timed
 
 
 def _settle(result: asyncio.Future[Any], found: Any, error: BaseException | None) -> None:

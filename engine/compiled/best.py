@@ -91,6 +91,8 @@ def keys_of_best(scores, allowed, depth):
     """
     n = len(scores)
     row, keys = np.empty(n, np.float32), np.empty(n + 1, np.uint64)
+    if not n or depth < 1:
+        return keys[:0]
     for column in range(n):
         some = allowed[column] & (abs(scores[column]) < INFINITE)  # NaN is not
         row[column] = scores[column] if some else -INFINITE

@@ -138,7 +138,7 @@ def test_an_open_loop_counts_from_when_a_request_was_due() -> None:
     quick = asyncio.run(_serving(stall, lambda port: closed(port, gets(lambda _: "/", "k"), 1, 1.0)))
     steady = asyncio.run(_serving(stall, lambda port: opened(port, gets(lambda _: "/", "k"), 100, 1.0)))
     assert quick.percentile(90) < 100
-    assert steady.percentile(80) > 100
+    assert steady.percentile(85) > 100
     assert 50 < sum(steady.statuses.values()) < 160, "the rate is kept through the stall"
 
 

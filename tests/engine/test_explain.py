@@ -252,6 +252,7 @@ def test_numbers_are_written_as_json_reads_them(digits: int) -> None:
     assert kinds.written(np.zeros((2, 5)), digits) == [b"{}", b"{}"]
 
 
+@pytest.mark.usefixtures("alone")
 def test_a_reason_asks_the_compiler_for_nothing_new(small: Case) -> None:
     model, states = small
     compiled.warm()

@@ -110,12 +110,12 @@ def test_answers_write_nothing_into_what_is_mapped(fitted: Recommender, tmp_path
     answers = [loaded.recommend(state, 5, CUT) for state in states[:10]]
     loaded.scores(states, CUT)
     loaded.similar(loaded.catalogue.item_ids[0], 5)
-    loaded.unload()
     for name, source in loaded.sources.items():
         stored = bundle.unpack_arrays((tmp_path / f"{name}.npz").read_bytes())
         for key, array in source.arrays().items():
             np.testing.assert_array_equal(array, stored[key], err_msg=f"{name}.{key}")
     assert written_to(tmp_path) == 0
+    loaded.unload()
     assert [loaded.recommend(state, 5, CUT) for state in states[:10]] == answers
     assert [fitted.recommend(state, 5, CUT) for state in states[:10]] == answers
 

@@ -104,6 +104,7 @@ def test_the_best_of_many_rows_with_ties(fitted, states, repeat: bool) -> None:
     assert best_rows(scores, events.owned().indices, repeat).tolist() == wanted.tolist()
 
 
+@pytest.mark.usefixtures("alone")
 def test_what_is_compiled_beforehand_is_what_a_request_asks_for(tmp_path, fitted, states) -> None:
     """Else the first request of a machine would wait ten seconds for the compiler."""
     fitted.save(tmp_path / "bundle")

@@ -139,15 +139,16 @@ def test_many_users_on_two_cores_and_long_catalogues(by_bytes: bool) -> None:
 
 def test_most_items_are_never_multiplied_exactly(by_bytes: bool) -> None:
     """With the exact vectors of all but a user's best made unreadable, the best are still found."""
+    if not by_bytes:
+        pytest.skip("of floats all products are made")
     items, users = clusters(6_000, 32, 1)
-    found = TopProducts.of(items, by_bytes)
+    found = TopProducts.of(items, by_bytes=True)
     rows, _ = found.top(users, 5)
-    if by_bytes:
-        products = items @ users[0]
-        far = products < np.sort(products)[-5] - 0.1 * np.linalg.norm(users) * np.linalg.norm(items, axis=1)
-        later = far & (found.place > 1_000)
-        assert later.sum() > 4_000
-        found.vectors[later] = np.nan
+    products = items @ users[0]
+    far = products < np.sort(products)[-5] - 0.1 * np.linalg.norm(users) * np.linalg.norm(items, axis=1)
+    later = far & (found.place > 1_000)
+    assert later.sum() > 4_000
+    found.vectors[later] = np.nan
     np.testing.assert_array_equal(found.top(users, 5)[0], rows)
 
 
@@ -174,3 +175,17 @@ def test_what_is_refused(by_bytes: bool) -> None:
     items[7] = np.inf
     with pytest.raises(ValueError, match="items are not finite, the first of item 7"):
         TopProducts.of(items, by_bytes)
+
+
+@pytest.mark.parametrize("k", [1, 7])
+def test_products_beyond_a_float_are_ordered_all_the_same(by_bytes: bool, k: int) -> None:
+    rng = np.random.default_rng(1)
+    items, users = -np.abs(rng.normal(size=(500, 8))) * 1e19, np.abs(rng.normal(size=(20, 8))) * 1e20
+    same(items.astype(np.float32), users.astype(np.float32), k, by_bytes)
+
+
+def test_what_is_left_out_may_be_kept_by_columns(by_bytes: bool) -> None:
+    items, users = clusters(60, 4, 60)
+    without = some_of((60, 60), 0.3)
+    found = TopProducts.of(items, by_bytes)
+    np.testing.assert_array_equal(found.top(users, 5, without.tocsc())[0], found.top(users, 5, without)[0])

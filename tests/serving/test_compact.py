@@ -17,10 +17,11 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from aisle import features
-from aisle.compact import packed, unpacked
+from aisle.compact import layout, packed, unpacked
 from aisle.settings import Settings
 from engine.state import UserState
 from feature_repo import compact, publish
+from serving.compact import NotLooked
 from serving.features import OnlineStore
 from serving.online import Reader
 from tests.serving.test_online import (
@@ -148,9 +149,13 @@ def test_whoever_writes_and_whatever_is_dropped(feast, tmp_path: Path, statement
         other.execute(statement)
         if statement.startswith("DROP TABLE shop"):
             other.execute("CREATE TABLE shop_plain (entity_key BLOB, feature_name TEXT, value BLOB)")
-    plain = Reader(tmp_path, "shop")
+    plain, stored, asked = Reader(tmp_path, "shop"), [], ["a", "b"]
+    plain._open()  # which makes the compact rows that are patched
     plain._compact.read = lambda *_: ([], [])
-    assert reader.read("whole", ["a", "b"]) == plain.read("whole", ["a", "b"])
+    read = plain._stored
+    plain._stored = lambda *how: stored.extend(how[2]) or read(*how)
+    assert reader.read("whole", asked) == plain.read("whole", asked)
+    assert len(stored) == 2
 
 
 def test_what_is_dropped_is_made_anew(feast, tmp_path: Path) -> None:  # noqa: F811
@@ -241,3 +246,181 @@ def test_killed_between_two_batches(feast, tmp_path: Path) -> None:  # noqa: F81
     assert compact_users(feast) == len(USERS)
     assert reader_of(feast).read("whole", asked) == theirs
     assert not os.path.exists(folder / "online.db-journal")
+
+
+@pytest.mark.parametrize(
+    "text", [None, "x", "3", "[]", "[2, []]", "[1, []]", "[1, [], 2]", '[1, [["a"]]]', "[1, 2]"]
+)
+def test_another_format_is_no_layout(text: str | None) -> None:
+    assert layout("whole", text) is None
+
+
+def test_tables_made_anew_between_two_batches(feast, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """Another run that is not through yet numbers the texts in another order: the first one begins again."""
+    write(feast, {user: ROW | {"words": [f"of {user}", "all"]} for user in USERS})
+    compact.drop(store_of(feast))
+    whole, begun, steps = feast.get_feature_service("whole"), compact.Turns.transaction, []
+
+    def other_run() -> None:
+        compact.drop(store_of(feast))
+        write(feast, {user: ROW | {"words": ["quite", "another", user]} for user in USERS[:4]})
+        layout = compact.layout_of(feast, whole)
+        with closing(sqlite3.connect(store_of(feast), isolation_level=None)) as other:
+            turns = compact.Turns(other)
+            with begun(turns):
+                compact._ensure(other, layout)
+                compact._batch(other, layout, layout.tables[0], b"", compact.Codes(layout))
+
+    def transaction(turns: compact.Turns):
+        steps.append(1)
+        if len(steps) == 4:  # the register is there, and two batches were written
+            other_run()
+        return begun(turns)
+
+    monkeypatch.setattr(compact.Turns, "transaction", transaction)
+    monkeypatch.setattr(feast, "list_feature_services", lambda: [whole])
+    compact.fill(feast, store_of(feast))
+    assert len(steps) > 4
+    reader = reader_of(feast)
+    assert reader.read("whole", USERS) == told_by_feast(feast, "whole", USERS)
+    assert compact_users(feast) >= len(USERS)
+
+
+def test_a_service_that_does_not_fit_stops_no_other(feast, caplog: pytest.LogCaptureFixture) -> None:  # noqa: F811
+    from feast import Entity, FeatureService, FeatureView, Field, ValueType
+    from feast.types import Int64, String
+
+    user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
+    source = feast.get_feature_view("plain").batch_source
+
+    def view(name: str, *columns: str, **more) -> FeatureView:
+        schema = [Field(name="user_id", dtype=String), *(Field(name=each, dtype=Int64) for each in columns)]
+        return FeatureView(name=name, entities=[user], schema=schema, source=source, **more)
+
+    views = {
+        "gone": view("gone", "one"),
+        "offline": view("offline", "one", online=False),
+        "cases": view("cases", "one", "ONE"),
+        "key": view("key", "Entity_Key"),
+        "wide": view("wide", *(f"f{number}" for number in range(2001))),
+    }
+    plain = feast.get_feature_view("plain")
+    services = [FeatureService(name=f"a {name}", features=[each]) for name, each in views.items()]
+    services.append(FeatureService(name="Whole", features=[plain[["count"]]]))
+    real = feast.get_feature_view, feast.list_feature_services
+
+    def found(name: str, *more, **how):
+        if name in views and name != "gone":
+            return views[name]
+        return real[0](name, *more, **how)
+
+    write(feast, {"a": ROW})
+    with pytest.MonkeyPatch.context() as patched, caplog.at_level("INFO", "aisle.features"):
+        patched.setattr(feast, "get_feature_view", found)
+        patched.setattr(feast, "list_feature_services", lambda: [*real[1](), *services])
+        written = compact.fill(feast, store_of(feast))
+    assert set(written) == {"Whole", "part"}
+    for name in ("a gone", "a offline", "a cases", "a key", "a wide", "whole"):
+        assert f"{name} is left to Feast's own rows" in caplog.text
+    write(feast, {"a": ROW | {"count": 9}})  # no trigger stands without its table
+    assert reader_of(feast).read("whole", ["a"])["count"] == [9]
+    assert "whole" in compact.fill(feast, store_of(feast))
+
+
+def test_a_store_that_is_locked_stops_nothing(feast, monkeypatch, caplog) -> None:  # noqa: F811
+    monkeypatch.setattr(compact, "PATIENCE_SECONDS", 0.05)
+    with closing(sqlite3.connect(store_of(feast), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        compact.drop(store_of(feast))
+        assert compact.fill(feast, store_of(feast)) == {}
+    assert caplog.text.count("locked") == 2
+
+
+def test_a_compact_table_dropped_by_hand_is_healed(feast) -> None:  # noqa: F811
+    write(feast, {"a": ROW})
+    compact.fill(feast, store_of(feast))
+    with closing(sqlite3.connect(store_of(feast), isolation_level=None)) as other:
+        other.execute('DROP TABLE "compact:whole"')
+        with pytest.raises(sqlite3.OperationalError, match="no such table"):
+            other.execute("DELETE FROM shop_plain")
+    compact.drop(store_of(feast))
+    with closing(sqlite3.connect(store_of(feast), isolation_level=None)) as other:
+        other.execute("UPDATE shop_plain SET value = x'2009' WHERE feature_name = 'count'")
+        assert not other.execute("SELECT name FROM sqlite_master WHERE name LIKE 'compact%'").fetchall()
+    compact.fill(feast, store_of(feast))
+    assert reader_of(feast).read("whole", ["a"])["count"] == [9]
+
+
+def test_others_may_write_while_rows_are_made(feast, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    slept: list[float] = []
+    monkeypatch.setattr(compact, "HELD_SECONDS", 0.0)
+    monkeypatch.setattr(compact.time, "sleep", slept.append)
+    write(feast, dict.fromkeys(USERS, ROW))
+    compact.drop(store_of(feast))
+    compact.fill(feast, store_of(feast))
+    assert len(slept) > 2 * len(USERS) / compact.BATCH
+    assert set(slept) == {compact.PAUSE_SECONDS}
+
+
+def test_a_prompt_reader_leaves_the_look_to_the_other(feast) -> None:  # noqa: F811
+    write(feast, {"a": ROW})
+    compact.fill(feast, store_of(feast))
+    thread, prompt = reader_of(feast), reader_of(feast)
+
+    def both(user: str) -> list:
+        with pytest.raises(NotLooked):
+            prompt.read("whole", [user], looked=thread)
+        theirs = thread.read("whole", [user])
+        assert prompt.read("whole", [user], looked=thread) == theirs
+        return theirs["words"]
+
+    assert prompt.read("whole", ["a"], looked=thread) == told_by_feast(feast, "whole", ["a"])
+    thread._open()
+    stored = []
+    prompt._stored = lambda *how: stored.append(how) or Reader._stored(prompt, *how)
+    assert both("a") == [ROW["words"]]
+    write(feast, {"a": ROW | {"words": ["never seen"]}})
+    compact.fill(feast, store_of(feast))
+    assert both("a") == [["never seen"]]
+    assert not stored
+    compact.drop(store_of(feast))
+    assert both("a") == [["never seen"]]
+    assert stored
+    compact.fill(feast, store_of(feast))
+    assert both("a") == [["never seen"]]
+    assert prompt._compact.looked.schema is None
+
+
+def test_what_a_killed_writer_left_half_done_is_rolled_back(tmp_path: Path, feast) -> None:  # noqa: F811
+    write(feast, dict.fromkeys(USERS, ROW))
+    compact.fill(feast, store_of(feast))
+    for name in ("registry.db", "online.db"):
+        shutil.copy(store_of(feast).parent / name, tmp_path / name)
+    file = tmp_path / "online.db"
+    code = (
+        f"import os, sqlite3; other = sqlite3.connect({str(file)!r}, isolation_level=None)\n"
+        "other.execute('PRAGMA cache_size = 2'); other.execute('BEGIN')\n"
+        "other.execute('UPDATE shop_plain SET value = zeroblob(9000)'); os._exit(9)\n"
+    )
+    before = reader_of(feast).read("whole", USERS)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    assert os.path.getsize(tmp_path / "online.db-journal")
+    with (
+        closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as other,
+        pytest.raises(sqlite3.OperationalError),
+    ):
+        other.execute("SELECT count(*) FROM shop_plain").fetchall()
+    reader = Reader(tmp_path, "shop")
+    assert reader.read("whole", USERS) == before
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        reader._open().execute("DELETE FROM shop_plain")
+
+
+def test_another_format_is_written_by_the_next_run(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, read = publish.digest(), Path.read_bytes
+    assert publish.digest() == before
+    own = ("aisle", "compact.py")
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * (path.parts[-2:] == own))
+    assert publish.digest() != before

@@ -171,7 +171,7 @@ def test_quick_work_is_done_by_the_loop_until_it_is_slow_again(begin: Begin) -> 
 
 def test_on_the_loop_as_in_a_thread(begin: Begin) -> None:
     async def asks() -> None:
-        workers.pace.on_loop = True
+        workers.pace().on_loop = True
         place.set("here")
         assert await workers.within(5, lambda: (place.get(), where())) == (
             "here",
@@ -194,7 +194,7 @@ def test_on_the_loop_as_in_a_thread(begin: Begin) -> None:
 
 def test_others_come_to_their_door_before_work_is_done_on_the_loop(begin: Begin) -> None:
     async def asks() -> None:
-        workers.pace.on_loop = True
+        workers.pace().on_loop = True
         await asyncio.gather(workers.within(5, lambda: seen.append("work")), comes())
 
     async def comes() -> None:
@@ -217,3 +217,48 @@ def test_a_pace_of_nothing_is_never_quick() -> None:
     assert quick.on_loop, "a little more is no reason to change"
     quick.note(1.0)
     assert not quick.on_loop
+
+
+def test_the_loop_does_one_piece_a_turn_and_none_after_its_deadline(begin: Begin) -> None:
+    async def asks() -> list[Any]:
+        workers.pace().on_loop = True
+        ticking = asyncio.create_task(ticks())
+        found = await asyncio.gather(
+            *(workers.within(0.2, lambda: time.sleep(0.02)) for _ in range(40)), return_exceptions=True
+        )
+        ticking.cancel()
+        return found
+
+    async def ticks() -> None:
+        while True:
+            moments.append(time.perf_counter())
+            await asyncio.sleep(0)
+
+    moments = list[float]()
+    workers = begin(1, 1.0)
+    found = ran(asks())
+    late = sum(isinstance(each, TimeoutError) for each in found)
+    assert 20 <= late < 40
+    assert len(moments) > 40 - late, "others come in between"
+
+
+def test_a_sort_of_work_is_judged_by_itself_and_refusals_say_nothing(begin: Begin) -> None:
+    async def asks() -> tuple[str, str, str]:
+        for _ in range(100):
+            await workers.within(5, lambda: None, "short")
+            with pytest.raises(KeyError):
+                await workers.within(5, lambda: {}["why"], "refused")
+        return (
+            await workers.within(5, where, "short"),
+            await workers.within(5, where, "short", here=False),
+            await workers.within(5, where, "refused"),
+        )
+
+    workers = begin(1, 0.02)
+    assert ran(asks()) == (threading.main_thread().name, "test_0", "test_0")
+
+
+def test_no_future_takes_a_stop_iteration(begin: Begin) -> None:
+    workers = begin(1)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        ran(workers.within(5, lambda: next(iter(()))))
