@@ -6,7 +6,7 @@
 - New users: a fifth of the users is left out of everything; their newest 1, 3 and 5 events before the test are then told.
 
 With the sources of conf/aisle.toml: fourteen fits of a sequence model would take hours.
-Writes bench/results/cold_start.json. `--validation` asks new users' figures of the window before the test, as often as something is
+Writes bench/results/cold_start.json, where the other sets' figures stay. `--validation` asks new users' figures of the window before the test, as often as something is
 chosen by them, of several seeds' users together (one seed's are too few to tell 5 % from chance), and writes nothing. Each fit is a process of its own and is kept, so that a killed run goes on.
 """
 
@@ -31,7 +31,7 @@ from bench import cache, protocols
 from bench.engine_run import fitted, lists_of
 from bench.judging import Question, judge
 from bench.protocols import Protocol
-from bench.report import Figure, publish, show
+from bench.report import Figure, publish, show, with_earlier
 from engine.windows import Window
 
 SETS = ("online_retail", "beauty")
@@ -255,11 +255,13 @@ def main() -> None:
             figures |= of_new_users(name, found["new_users"])
             continue
         details[name] = run(protocol, _tasks())
-        figures |= figures_of(name, details[name])
-    if figures and arguments.validation:
+    if figures:
         show("cold_start on validation", figures)
-    elif figures:
-        publish("cold_start", figures, {"sets": details})
+    if details:
+        whole = with_earlier("cold_start", details)
+        for name, found in whole.items():
+            figures |= figures_of(name, found)
+        publish("cold_start", figures, {"sets": whole})
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ One table, one plot and one part of bench/results/quality.json a set; parts of e
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ from bench.contest import Contest
 from bench.judging import summary
 from bench.protocols import Protocol
 from bench.published import MARK, of_set
-from bench.report import RESULTS, Figure, commit, machine, publish
+from bench.report import RESULTS, Figure, publish, with_earlier
 
 QUICK_MINUTES = 0.15
 TIMES_BEST_PEER = {"all": 1.10, "new": 1.45}  # NDCG@20, Online Retail
@@ -161,14 +160,6 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.1f}"
 
 
-def merged(new: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """This run's sets over those of earlier runs; each says of which commit and machine it is."""
-    path = RESULTS / "quality.json"
-    before = json.loads(path.read_text()).get("details", {}).get("sets", {}) if path.exists() else {}
-    stamp = {"commit": commit(), "machine": machine()}
-    return {**before, **{name: {**found, **stamp} for name, found in new.items()}}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
@@ -204,7 +195,7 @@ def main() -> None:
         if not (asked.quick or asked.peers_only):
             plots.quality_against_time(rows, columns, metrics[0], RESULTS / f"quality_{name}.png")
     if found and not (asked.quick or asked.peers_only):
-        whole = merged(found)
+        whole = with_earlier("quality", found)
         figures = {
             label: each
             for name, part in whole.items()

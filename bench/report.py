@@ -6,8 +6,10 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
@@ -56,6 +58,14 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+
+
+def with_earlier(name: str, new: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """This run's sets over those that earlier runs left in ``bench/results/<name>.json``; each says of which commit and machine it is."""
+    path = RESULTS / f"{name}.json"
+    before = json.loads(path.read_text()).get("details", {}).get("sets", {}) if path.exists() else {}
+    stamp = {"commit": commit(), "machine": machine()}
+    return {**before, **{each: {**found, **stamp} for each, found in new.items()}}
 
 
 def show(name: str, figures: dict[str, Figure]) -> None:

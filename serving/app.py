@@ -202,7 +202,9 @@ def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
     app.add_middleware(Slashes)
     shortcuts: Ways = {}
     app.add_middleware(Shortcuts, ways=shortcuts)
-    app.add_middleware(RequestLog, figures=service.figures, completed=completed)
+    app.add_middleware(
+        RequestLog, figures=service.figures, completed=completed, defect=problems.defect
+    )
     problems.install(app)
     app.include_router(routes.v1(settings, service))
     app.include_router(search.routes(settings, service))

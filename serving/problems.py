@@ -61,6 +61,12 @@ def _faults(error: RequestValidationError) -> list[dict]:
     ]
 
 
+def defect(request: Request, error: Exception) -> JSONResponse:
+    """What nobody foresaw: the log gets it whole, the sender the id to find it by."""
+    log.error("a request failed", exc_info=error)
+    return problem(request, 500, "defect", f"this is a defect of Aisle; its log has request {request_id()}")
+
+
 def install(app: FastAPI) -> None:
     """Every error of `app` becomes a problem document."""
 
@@ -110,11 +116,4 @@ def install(app: FastAPI) -> None:
             name,
             f"{shown(error.detail)}; the paths are at /docs",
             headers=error.headers,
-        )
-
-    @app.exception_handler(Exception)
-    async def ours(request: Request, error: Exception) -> JSONResponse:
-        log.error("a request failed", exc_info=error)
-        return problem(
-            request, 500, "defect", f"this is a defect of Aisle; its log has request {request_id()}"
         )

@@ -16,6 +16,9 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
+from starlette.requests import Request
+from starlette.responses import Response
+
 from serving import tracing
 from serving.figures import Figures
 
@@ -26,6 +29,7 @@ QUIET = ("/healthz", "/readyz", "/metrics")
 log = logging.getLogger("aisle.api")
 LINES_SECONDS = 0.2  # after which a line about a request is written
 Completed = Callable[[list[tuple[bytes, bytes]], str], list[tuple[bytes, bytes]]]
+Defect = Callable[[Request, Exception], Response]
 
 __all__ = ["Figures", "JsonLines", "RequestLog", "log_as_json", "request_id", "stage"]
 
@@ -123,11 +127,11 @@ class RequestLog:
     """ASGI middleware around all of an answer: an id (the caller's X-Request-ID if plain), the headers that every answer carries, its
     figures, and one log line.
 
-    completed: see serving.headers.
+    completed: see serving.headers. defect: the answer where nobody has another one.
     """
 
-    def __init__(self, app, figures: Figures, completed: Completed):
-        self.app, self.figures, self.completed = app, figures, completed
+    def __init__(self, app, figures: Figures, completed: Completed, defect: Defect):
+        self.app, self.figures, self.completed, self.defect = app, figures, completed, defect
         self._lines = Lines()
 
     async def __call__(self, scope, receive, send) -> None:
@@ -144,12 +148,12 @@ class RequestLog:
         stages: dict[str, float] = {}
         _stages.set(stages)
         span = tracing.begin_request(scope, headers)
-        started, status, path = time.perf_counter(), 500, scope["path"]
+        started, status, path, begun = time.perf_counter(), 500, scope["path"], False
 
         async def sending(message) -> None:
-            nonlocal status
+            nonlocal status, begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, begun = message["status"], True
                 message["headers"] = [
                     *self.completed(message["headers"], path),
                     (b"x-request-id", found.encode()),
@@ -158,6 +162,10 @@ class RequestLog:
 
         try:
             await self.app(scope, receive, sending)
+        except Exception as error:  # here, where the answer still gets its id and headers
+            if begun:
+                raise
+            await self.defect(Request(scope), error)(scope, receive, sending)
         finally:
             route = getattr(scope.get("route"), "path", None) or "unmatched"
             tracing.end_request(span, route, status, found)

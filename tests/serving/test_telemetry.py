@@ -55,6 +55,21 @@ def test_what_is_not_there_has_no_age() -> None:
     assert "aisle_features_age_seconds 5." in text
 
 
+def test_a_defect_is_told_like_any_other_answer(
+    settings: Settings, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("nobody foresaw this")
+
+    monkeypatch.setattr("serving.answers.key_of", broken)
+    found = api.get(PLAIN, headers={"X-Request-ID": "broken-1"})
+    assert found.status_code == 500
+    assert found.headers["content-type"] == "application/problem+json"
+    assert found.headers["x-request-id"] == found.json()["request_id"] == "broken-1"
+    assert found.headers["x-content-type-options"] == "nosniff"
+    assert "ZeroDivision" not in found.text
+
+
 def test_stages_of_a_request_are_in_its_line(api: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "aisle.api")
     api.get(PLAIN, headers={"X-Request-ID": "told-1"})
