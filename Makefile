@@ -36,9 +36,9 @@ format: setup ## put the code in order
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
 
-BENCHES := training search pipeline quality cold_start two_tower
+BENCHES := training search batch_scoring pipeline serving serving_overload cold_start two_tower quality
 
-bench: setup ## all benches, the quick ones first
+bench: setup ## all benches, the quick ones first: hours
 	@for each in $(BENCHES); do $(PYTHON) -m bench.$$each || exit 1; done
 
 bench-quality: setup ## quality beside tuned peers: SET=online_retail, gowalla, amazon_cds, beauty, sports, toys, all; else the main three
@@ -47,7 +47,7 @@ bench-quality: setup ## quality beside tuned peers: SET=online_retail, gowalla, 
 bench-quality-quick: setup ## the same on Online Retail alone with seconds of tuning
 	@$(PYTHON) -m bench.quality --quick
 
-bench-%: setup ## one bench: quality, cold_start, two_tower, training, pipeline, search, serving, serving_overload
+bench-%: setup ## one bench: quality, cold_start, two_tower, batch_scoring, training, pipeline, search, serving, serving_overload
 	@$(PYTHON) -m bench.$*
 
 up: setup ## start the services

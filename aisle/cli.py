@@ -20,7 +20,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="A self-hosted product recommender: no model reaches a shopper without passing a gate.",
+    help="A self-hosted product recommender: no model reaches a shopper without passing a gate.\n\n"
+    "Example: aisle recommend --user 12347 -k 5",
 )
 
 app.add_typer(key_commands.app)
@@ -93,7 +94,7 @@ def recommend(
     session: Annotated[
         str | None,
         typer.Option(
-            help="A session's id: goes by its events in silver. The API's session_id has no effect yet."
+            help="A session's id: goes by its events in silver. What came since the last ingest the API alone knows."
         ),
     ] = None,
     k: Annotated[int, typer.Option("-k", help="How many.")] = 10,
@@ -112,14 +113,34 @@ def recommend(
 
 
 @app.command()
-def evaluate(as_json: AsJson = False, as_of: AsOf = None) -> None:
+def evaluate(
+    as_json: AsJson = False,
+    as_of: AsOf = None,
+    peers: Annotated[
+        bool,
+        typer.Option(
+            "--peers", help="Beside tuned peers as well, with seconds, memory and time of a list: an hour."
+        ),
+    ] = False,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="Of tuning, the same for each of the --peers; 5 by default."),
+    ] = None,
+) -> None:
     """The quality table, baselines included, for whatever has been imported.
 
     Example: aisle evaluate --json
-    """
-    from training.quality import table
 
-    print(table(settings.load(), as_of=clock.parse(as_of) if as_of else None, as_json=as_json))
+    Example: aisle evaluate --peers --minutes 1
+    """
+    from training import quality
+
+    moment = clock.parse(as_of) if as_of else None
+    if peers:
+        raise typer.Exit(quality.against_peers(settings.load(), minutes or 5.0, moment, as_json))
+    if minutes is not None:
+        raise SettingsError("--minutes are those of the peers' tuning: `aisle evaluate --peers --minutes 1`")
+    print(quality.table(settings.load(), as_of=moment, as_json=as_json))
 
 
 @app.command()
@@ -191,6 +212,36 @@ def rollback() -> None:
     from serving.promote import rollback as act
 
     print(act(settings.load()))
+
+
+@app.command()
+def beside(
+    version: Annotated[
+        str | None, typer.Argument(help="A model version; none: show what stands beside.")
+    ] = None,
+    share: Annotated[float | None, typer.Option(help="Of the shoppers, above 0 and below 1.")] = None,
+    off: Annotated[bool, typer.Option("--off", help="Take the second release away.")] = False,
+    override: Annotated[
+        str | None, typer.Option(help="Put beside against the gate's verdict, for this recorded REASON.")
+    ] = None,
+) -> None:
+    """A second release beside the served one, for a share of the shoppers; each always gets the same one.
+
+    Example: aisle beside 4 --share 0.1
+    """
+    from serving import beside as act
+
+    found, example = settings.load(), "`aisle beside 4 --share 0.1`, or `aisle beside --off`"
+    if off and (version or share is not None or override):
+        raise SettingsError(f"--off takes the second release away and goes with nothing else: {example}")
+    if version is None and (share is not None or override):
+        raise SettingsError(f"--share and --override are of a version, and none is named: {example}")
+    if version is not None and share is None:
+        raise SettingsError(f"which share of the shoppers is version {version} to answer? {example}")
+    if off:
+        print(act.off(found))
+    else:
+        print(act.put(found, version, share, override) if version and share is not None else act.show())
 
 
 @app.command()

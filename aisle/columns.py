@@ -36,12 +36,15 @@ EVENT_MONTH: Final = "event_month"
 AS_OF: Final = "as_of"
 
 UNDO: Final = "undo"  # takes back what its user said of an item before: like, dislike, hide
+RATING: Final = "rating"  # the newest one of a user for an item counts
+UNRATE: Final = "unrate"  # takes back its user's ratings of an item
+TAKES_BACK: Final = {UNDO: ("like", "dislike", "hide"), UNRATE: (RATING,)}
 EVENT_TYPES: Final = (
     "view",
     "cart",
     "purchase",
     "return",
-    "rating",
+    RATING,
     "like",
     "dislike",
     "hide",
@@ -49,6 +52,7 @@ EVENT_TYPES: Final = (
     "impression",
     "click",
     UNDO,
+    UNRATE,
 )
 
 KINDS: Final = ("events", "items", "users")

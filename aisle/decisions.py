@@ -24,7 +24,7 @@ from aisle.errors import NotThere, TamperedRecord
 from aisle.settings import Settings
 
 TABLE: Final = "ops.decisions"
-KINDS: Final = ("gate", "retrain", "approval", "promote", "override", "rollback", "auto_rollback")
+KINDS: Final = ("gate", "retrain", "approval", "promote", "override", "rollback", "auto_rollback", "beside")
 PAGES: Final = "monitoring.reports"  # by name, as in aisle.stages: this room imports no other
 _SUMMARY: Final = ("decision_id", "kind", "verdict", "challenger", "champion", "decided_by")
 

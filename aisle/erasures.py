@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,17 @@ def merged(rows: Iterable[Erased]) -> dict[str, Erased]:
         sessions = tuple(dict.fromkeys((*held.sessions, *row.sessions)))
         found[row.user_id] = Erased(row.user_id, max(held.at, row.at), sessions)
     return found
+
+
+def done_file() -> Path:
+    return folder().with_name("erased.json")
+
+
+def is_done(person: Erased) -> bool:
+    """Whether `maintain` has taken away this person's rows of before, from the tables whose rows have no time as well."""
+    file = done_file()
+    until: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}  # by SHA-256 of the id
+    return until.get(sha256(person.user_id.encode()).hexdigest(), 0) >= person.at
 
 
 def read() -> dict[str, Erased]:

@@ -170,6 +170,19 @@ class TooLarge(TurnedAway):
     status, kind = 413, "too-large"
 
 
+class AnotherQuestion(TurnedAway):
+    """A further page of an answer was asked for with another question than its first page.
+
+    faults: [{"where", "detail", "value"}], where: the field's name alone.
+    """
+
+    status, kind = 422, "invalid-request"
+
+    def __init__(self, faults: list[dict]):
+        super().__init__("; ".join(f"{fault['where']}: {fault['detail']}" for fault in faults))
+        self.faults = faults
+
+
 class BadRows(TurnedAway):
     """No row of a request is sound. faults: [{"where", "detail", "value"}], every one of every row."""
 

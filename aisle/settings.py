@@ -6,19 +6,36 @@ errors, each named with its file.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import tomllib
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from aisle.columns import EVENT_TYPES
 from aisle.errors import SettingsError
 from aisle.lake import home, project_root
+from aisle.segment import PATTERN as SEGMENT
 
 RETENTION_HOURS = 168  # Delta's own least, under which a reader may lose the files that it reads
+
+
+def _is_network(text: str) -> str:
+    """Of an address or a network such as 10.0.0.0/8, whose hosts' word is taken for who asks."""
+    try:
+        found = ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no address, and no network such as '10.1.0.0/16'") from None
+    if not found.prefixlen:
+        raise ValueError(
+            f"{text!r} is everybody, and then any caller may say who they are: name your proxies"
+        )
+    return text
 
 
 class _Section(BaseModel):
@@ -58,11 +75,24 @@ class Ingest(_Section):
     max_id_length: int = Field(gt=0)
     max_price: float = Field(gt=0)
     max_quantity: float = Field(gt=0)
+    min_rating: float
+    max_rating: float
+
+    @model_validator(mode="after")
+    def _is_a_scale(self) -> Ingest:
+        if self.min_rating >= self.max_rating:
+            raise ValueError(
+                f"min_rating = {self.min_rating:g} must be below max_rating = {self.max_rating:g}"
+            )
+        return self
 
 
 class Features(_Section):
     online: Annotated[str, Field(pattern=r"^$|^rediss?://[^\s,/]+(/\d{1,3})?$")]
     history_length: int = Field(gt=0)
+    history_impressions: float = Field(ge=0, le=1)
+    history_lasting: int = Field(ge=0)
+    segment: Annotated[str, Field(pattern=SEGMENT)]
     daily_days: int = Field(ge=0)
     popularity_days: int = Field(gt=0)
     co_visit_days: int = Field(gt=0)
@@ -101,6 +131,31 @@ class Final(_Section):
         return bool(self.strength or self.caps)
 
 
+def _event_type(name: str) -> str:
+    if name not in EVENT_TYPES:
+        near = get_close_matches(name, EVENT_TYPES, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"{name!r} is no event type; {hint}there are {', '.join(EVENT_TYPES)}")
+    return name
+
+
+EventType = Annotated[str, AfterValidator(_event_type)]
+SourceName = Literal[
+    "popularity",
+    "personal",
+    "item_item",
+    "linear",
+    "next_bought",
+    "content",
+    "graph",
+    "factors",
+    "people",
+    "trending",
+    "two_tower",
+    "sequence",
+]
+
+
 class Training(_Section):
     seed: int
     test_days: int = Field(gt=0)
@@ -110,30 +165,20 @@ class Training(_Section):
     dimension: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
     tower_start: Literal["svd", "nothing"]
+    sequence_epochs: int = Field(gt=0)
+    warm_start: bool
     history_items: int = Field(gt=0)
     history_half_life_days: float = Field(gt=0)
     blend_users: int = Field(gt=0)
     ranker_users: int = Field(gt=0)
     unclicked_impressions: int = Field(gt=0)
     unclicked_weight: float = Field(le=0)
-    never_again: list[str]
-    sources: list[
-        Literal[
-            "popularity",
-            "personal",
-            "item_item",
-            "linear",
-            "next_bought",
-            "content",
-            "graph",
-            "factors",
-            "people",
-            "two_tower",
-            "sequence",
-        ]
-    ]
+    never_again: list[EventType]
+    sources: list[SourceName]
+    source_settings: dict[SourceName, dict[str, float]]
+    ranker: Literal["learn", "never"]
     repeat: Literal["learn", "always", "never"]
-    event_weights: dict[str, float]
+    event_weights: dict[EventType, float]
     final: Final
 
 
@@ -176,6 +221,7 @@ class Limits(_Section):
     header_seconds: float = Field(gt=0)
     body_seconds: float = Field(gt=0)
     send_seconds: float = Field(gt=0)
+    max_unsent_bytes: int = Field(ge=2**20)
     max_connections: int = Field(gt=0)
     at_work: int = Field(gt=0)
     others_at_work: int = Field(gt=0)
@@ -184,6 +230,7 @@ class Limits(_Section):
     max_queue_seconds: float = Field(gt=0)
     graph_depth: int = Field(gt=0)
     graph_items: int = Field(gt=0)
+    graph_values: int = Field(gt=0)
 
 
 class Serving(_Section):
@@ -197,6 +244,7 @@ class Serving(_Section):
     auth: Literal["keys", "open"]
     public_users: Literal["token", "open"]
     cors_origins: list[Annotated[str, Field(pattern=r"^https?://[a-z0-9.-]+(:\d{1,5})?$")]]
+    trusted_proxies: list[Annotated[str, AfterValidator(_is_network)]]
     workers: int = Field(gt=0)
     cache: Annotated[str, Field(pattern=r"^(process|(rediss?|unix)://\S+)$")]
     cache_timeout_seconds: float = Field(gt=0)
@@ -218,6 +266,7 @@ class Answers(_Section):
     cached: int = Field(ge=0)
     cache_seconds: float = Field(ge=0)
     prepared_users: int = Field(ge=0)
+    prepared_seconds: float = Field(gt=0)
     exposure_queue: int = Field(gt=0)
 
 

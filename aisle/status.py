@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import urllib.error
+import urllib.request
 from collections import Counter
 from typing import Any
 
@@ -14,13 +16,15 @@ COUNTS = ("rows_in", "silver", "duplicates", "quarantined", "set_aside")
 
 
 def show(settings: Settings, as_json: bool = False) -> str:
-    """Everything as text or as one JSON object: rows, batches, services, release, decision."""
+    """Everything as text or as one JSON object: rows, batches, services, release, what the API answers with, decision."""
+    running = services()
     found = {
         "rows": rows(),
         "batches": batches(),
-        "services": services(),
+        "services": running,
         "keys": api_keys.summary(),
         "release": release(),
+        "api": answering(str(running.get("api", {}).get("url", ""))),
         "decision": decision(),
     }
     return json.dumps(found, default=str, ensure_ascii=False) if as_json else text(found)
@@ -76,6 +80,22 @@ def release() -> dict[str, Any] | None:
         return {"version": f"unreadable: {pointer} is torn; `aisle promote V` writes it anew"}
 
 
+def answering(url: str) -> dict[str, Any] | None:
+    """What /readyz of the API at `url` says: version, fault, beside and more. None where none answers."""
+    if not url:
+        return None
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/readyz", timeout=2) as answer:
+            return dict(json.load(answer))
+    except urllib.error.HTTPError as error:  # 503: no release is loaded
+        try:
+            return dict(json.load(error))
+        except (ValueError, TypeError):
+            return None
+    except (OSError, ValueError):
+        return None
+
+
 def decision() -> dict[str, Any] | None:
     """The last record of ops.decisions, without its body."""
     if not lake.exists("ops.decisions"):
@@ -111,9 +131,28 @@ def text(found: dict[str, Any]) -> str:
     lines.append(
         f"release   {'version ' + str(served['version']) if served else 'none yet: the DAGs make the first one'}"
     )
+    lines += [f"          {told}" for told in answers(served, found["api"])]
     last = found["decision"]
     if last:
         lines.append(
             f"decision  {last['kind']} {last['verdict']} ({last['decision_id']}): aisle decisions {last['decision_id']}"
         )
     return "\n".join(lines)
+
+
+def answers(released: dict[str, Any] | None, api: dict[str, Any] | None) -> list[str]:
+    """What of the API's answers the release alone does not say.
+
+    >>> answers({"version": "2"}, {"version": "1", "fault": {"detail": "spoilt"}, "beside": {"version": "3", "share": 0.1}})
+    ['the API answers with version 1: spoilt', 'beside it version 3 for 10.0% of the shoppers']
+    """
+    if not released or not api:
+        return []
+    fault, second, told = api.get("fault"), api.get("beside"), []
+    if fault or api.get("version") != released["version"]:
+        why = f": {fault['detail']}" if fault else ""
+        version = api.get("version")
+        told.append(f"the API answers with {f'version {version}' if version else 'no version'}{why}")
+    if second and not second.get("fault"):
+        told.append(f"beside it version {second['version']} for {second['share']:.1%} of the shoppers")
+    return told

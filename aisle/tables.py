@@ -190,7 +190,7 @@ _TABLES = (
     ),
     Table(
         "gold.user_history",
-        "a user's events with items before as_of, newest first, cut at features.history_length; stands until the next row",
+        "a user's events with items before as_of, newest first, cut by kind (engine.cut); stands until the next row",
         {
             "user_id": "string",
             "as_of": "timestamp",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from aisle.lake import project_root
 from bench import expansion, online_retail, protocols
 from bench.judging import Question
 
+SHAPES = ("online_retail", "gowalla_64", "gowalla_256", "expanded")
 DAYS = 28
 FITTED = {"alpha": 10.0, "regularization": 1.0, "iterations": 15, "num_threads": 1, "random_state": 7}
 
@@ -26,16 +26,14 @@ class Asked(NamedTuple):
     owned: sparse.csr_matrix
 
 
-def shapes() -> Iterator[tuple[str, Asked]]:
-    """By name; a set that is not on this machine is told of and left out."""
-    yield "Online Retail", als(shipped(), 64)
-    try:
-        gowalla = Question.of(protocols.load("gowalla").test).matrix()
-        for width in (64, 256):
-            yield "Gowalla", als(gowalla, width)
-    except protocols.NotHere as missing:
-        print(missing)
-    yield expansion.LABEL, als(expanded(), 128)
+def shape(name: str) -> tuple[str, Asked]:
+    """A label and the factors of one of SHAPES. Raises protocols.NotHere."""
+    if name == "online_retail":
+        return "Online Retail", als(shipped(), 64)
+    if name == "expanded":
+        return expansion.LABEL, als(expanded(), 128)
+    width = int(name.removeprefix("gowalla_"))
+    return "Gowalla", als(Question.of(protocols.load("gowalla").test).matrix(), width)
 
 
 def als(owned: sparse.csr_matrix, width: int) -> Asked:

@@ -8,17 +8,18 @@ users have. Every way's lists have to be the exact ones. With one thread process
 from __future__ import annotations
 
 import argparse
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from bench import batch_factors
+from bench import batch_factors, protocols
 from bench.batch_factors import Asked
-from bench.report import Figure, publish
+from bench.report import Figure, commit, earlier, publish
 from engine import metrics, vnni
 from engine.top_products import TopProducts
 
@@ -29,19 +30,47 @@ Way = Callable[[], np.ndarray]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog="example: python -m bench.batch_scoring --threads 1 --only online_retail"
+    )
     parser.add_argument("--factors", type=Path)
     parser.add_argument("--threads", type=int, nargs="*", default=(1, 2))
+    parser.add_argument(
+        "--only", choices=batch_factors.SHAPES, help="one size; what this commit measured of the others stays"
+    )
     asked = parser.parse_args()
-    file = asked.factors
+    if asked.factors:
+        label = asked.factors.stem
+        publish(f"batch_scoring_{label}", _of_shape(label, batch_factors.read(asked.factors), asked.threads))
+        return
+    before = earlier("batch_scoring")
+    kept = before.get("figures", {}) if asked.only and before.get("commit") == commit() else {}
+    figures = {label: Figure(**each) for label, each in kept.items()}
+    for name in [asked.only] if asked.only else batch_factors.SHAPES:
+        _say(f"{name}: factors …")
+        try:
+            figures |= _of_shape(*batch_factors.shape(name), asked.threads)
+        except protocols.NotHere as missing:
+            _say(str(missing))
+    if figures:
+        publish("batch_scoring", figures)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _of_shape(name: str, held: Asked, threads: Sequence[int]) -> dict[str, Figure]:
+    chosen = np.sort(np.random.default_rng(7).permutation(len(held.users))[:ASKED])
+    parts = (np.ascontiguousarray(each, np.float32) for each in (held.users[chosen], held.items))
+    question = Asked(*parts, held.owned[chosen])
     figures: dict[str, Figure] = {}
-    for name, held in [(file.stem, batch_factors.read(file))] if file else batch_factors.shapes():
-        chosen = np.sort(np.random.default_rng(7).permutation(len(held.users))[:ASKED])
-        parts = (np.ascontiguousarray(each, np.float32) for each in (held.users[chosen], held.items))
-        question = Asked(*parts, held.owned[chosen])
-        for threads in asked.threads:
-            figures |= measured(f"{name}, ", question, threads)
-    publish(f"batch_scoring_{file.stem}" if file else "batch_scoring", figures)
+    for count in threads:
+        _say(
+            f"{name}, {len(held.items):,} items of {held.items.shape[1]}, {count} thread{'s' * (count > 1)} …"
+        )
+        figures |= measured(f"{name}, ", question, count)
+    return figures
 
 
 def measured(name: str, asked: Asked, threads: int) -> dict[str, Figure]:
@@ -55,7 +84,8 @@ def measured(name: str, asked: Asked, threads: int) -> dict[str, Figure]:
                 np.sort(products(asked, way()), axis=1), wanted, rtol=1e-3, atol=1e-4, err_msg=name_of
             )
             seconds[name_of] = []
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
+            _say(f"  round {number + 1} of {ROUNDS}")
             for name_of, way in ways.items():
                 started = clock()
                 way()

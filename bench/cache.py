@@ -24,10 +24,11 @@ def key(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:20]
 
 
-def code(*folders: str) -> str:
-    """A digest of the sources below these folders: what they computed is kept while they stay as they are."""
-    found = hashlib.sha256()
-    for path in sorted(each for folder in folders for each in (project_root() / folder).rglob("*.py")):
+def code(*paths: str) -> str:
+    """A digest of these files and the sources below these folders: what they computed is kept while they stay as they are."""
+    found, places = hashlib.sha256(), [project_root() / each for each in paths]
+    files = {each for place in places for each in ([place] if place.is_file() else place.rglob("*.py"))}
+    for path in sorted(files):
         found.update(path.read_bytes())
     return found.hexdigest()[:20]
 

@@ -25,10 +25,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aisle import settings
 from aisle.lake import project_root
 from bench import cache, protocols
-from bench.engine_run import fitted, lists_of
+from bench.engine_run import fitted, lists_of, without_sequence
 from bench.judging import Question, judge
 from bench.protocols import Protocol
 from bench.report import Figure, publish, show, with_earlier
@@ -40,6 +39,13 @@ LEFT_OUT, REVEALED = 0.2, (1, 3, 5)
 WARM_SHARE = 0.3
 TIMES_POPULARITY = {1: 1.5, 3: 2.0, 5: 3.0}
 RECALL = "recall@20"
+CODE = (
+    "cold_start",
+    "engine_run",
+    "judging",
+    "online_retail",
+    "protocols",
+)  # of the bench, that its figures depend on
 LISTS = ("item_ids", "event_types", "event_times", "quantities")
 
 
@@ -114,7 +120,7 @@ def value(model, window: Window, column: str, metric: str) -> float:
 
 def warm(protocol: Protocol) -> list[dict[str, Any]]:
     """What the engine reaches for each seed's items where nothing is hidden."""
-    model, _ = fitted(protocol, settings.load())
+    model, _ = fitted(protocol, without_sequence())
     return [
         {
             "seed": seed,
@@ -124,10 +130,17 @@ def warm(protocol: Protocol) -> list[dict[str, Any]]:
     ]
 
 
+def as_told(items: pd.DataFrame, hidden: set[str]) -> pd.DataFrame:
+    """The catalogue as a shop tells it of what nobody bought yet: without counts and without a first day on sale."""
+    unknown = items["item_id"].isin(hidden)
+    learnt = [column for column in items if column.startswith("n_") or column == "days_since_first"]
+    return items.assign(**{column: items[column].mask(unknown) for column in learnt})
+
+
 def cold(protocol: Protocol, seed: int) -> list[dict[str, Any]]:
     hidden = hidden_items(protocol, seed)
     told = everywhere(protocol, lambda window: without_items(window, hidden))
-    model = fitted(told, settings.load())[0].with_items(protocol.test.items)
+    model = fitted(told, without_sequence())[0].with_items(as_told(protocol.test.items, hidden))
     # Judged on all users and items; the histories are those that the model knows.
     window = asked_for(replace(protocol.test, histories=told.test.histories), hidden)
     owned = _owned(protocol.test)
@@ -146,7 +159,7 @@ def new_users(protocol: Protocol, seed: int) -> list[dict[str, Any]]:
 
     users = left_out_users(protocol, seed)
     told = everywhere(protocol, lambda window: without_users(window, users))
-    model, _ = fitted(told, settings.load())
+    model, _ = fitted(told, without_sequence())
     popular = baseline(model, "popularity")
     return [
         {
@@ -174,7 +187,7 @@ def a_window_earlier(protocol: Protocol) -> Protocol:
 
 def run(protocol: Protocol, tasks: Iterable[tuple[str, int]]) -> dict[str, list[dict[str, Any]]]:
     """The rows of each part. tasks: parts and seeds. Raises CalledProcessError where a fit fails."""
-    key = (protocols.digest(protocol.test), cache.code("engine", "training"), "2")
+    key = _key(protocol)
     found: dict[str, list[dict[str, Any]]] = {"warm": [], "cold": [], "new_users": []}
     for part, seed in tasks:
         path = cache.folder() / protocol.name / f"cold-{cache.key(*key, part, seed)}.json"
@@ -183,6 +196,16 @@ def run(protocol: Protocol, tasks: Iterable[tuple[str, int]]) -> dict[str, list[
             _child(protocol, part, seed, path)
         found[part] += cache.read(path) or []
     return found
+
+
+def _key(protocol: Protocol) -> tuple[Any, ...]:
+    """All that a fit's figures depend on: the data, the settings, and the code of engine and bench."""
+    from engine.recipe import Recipe
+
+    settings = without_sequence()
+    data = protocols.digest(protocol.test, ("title", "categories", "brand", "price", "country"))
+    code = cache.code("engine", "training", *(f"bench/{name}.py" for name in CODE))
+    return data, Recipe.of(settings).model_dump(mode="json"), settings.training.model_dump(mode="json"), code
 
 
 def _tasks() -> Iterator[tuple[str, int]]:
@@ -231,7 +254,9 @@ def main() -> None:
         cache.write(Path(answer), rows)
         return
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python -m bench.cold_start --set online_retail",
     )
     parser.add_argument("--set", default=" ".join(SETS), help=f"of {', '.join(SETS)}; default: both")
     parser.add_argument("--validation", action="store_true", help="new users, one window before the test")

@@ -19,6 +19,7 @@ from aisle.lake import project_root
 from bench import cache, protocols
 from bench.judging import Question
 from bench.peers import WHERE, named
+from bench.peers.base import Peer
 from bench.protocols import Protocol
 from bench.published import Published, stands_in
 
@@ -37,10 +38,10 @@ class Entry:
 
 
 class Contest:
-    """The peers on one protocol. minutes: of tuning, the same for each."""
+    """The peers on one protocol. minutes: of tuning, the same for each. kept: seconds that the cache saved this run."""
 
     def __init__(self, protocol: Protocol, minutes: float):
-        self.protocol, self.seconds = protocol, minutes * 60
+        self.protocol, self.seconds, self.kept = protocol, minutes * 60, 0.0
         self.digests = {part: protocols.digest(getattr(protocol, part)) for part in ("validation", "test")}
         self.validation = Question.of(protocol.validation, VALIDATION_USERS)
         self.test = Question.of(protocol.test)
@@ -52,21 +53,35 @@ class Contest:
         why = peer.fits(self.test) if columns else "says nothing of items that are new to the user"
         if why:
             return Entry(name, {}, {}, why, stands_in(self.protocol.name, name))
-        tuned = self._tuned(name, columns, peer.VERSION)
+        tuned = self._tuned(name, columns, self._version(peer, "validation"))
         configs = {
             each: max(tuned["trials"], key=lambda trial, each=each: trial[each])["config"] for each in columns
         }
-        path = self.folder / f"final-{cache.key(self.digests['test'], name, peer.VERSION, configs)}"
-        if not path.with_suffix(".json").exists():
+        version = self._version(peer, "test")
+        path = self.folder / f"final-{cache.key(self.digests['test'], name, version, configs)}"
+        there = path.with_suffix(".json").exists()
+        if not there:
             self._child("final", name, "test", path, {"configs": configs})
         measured = cache.read(path.with_suffix(".json"))
+        if there:
+            told = measured["columns"].values()
+            self.kept += sum(
+                each["seconds"] + each["us_per_list"] * len(self.test.asked) / 1e6 for each in told
+            )
         trials = [{key: trial[key] for key in trial} for trial in tuned["trials"]]
         return Entry(name, cache.read_lists(path.with_suffix(".npz")), {**measured, "trials": trials})
 
-    def _tuned(self, name: str, columns: list[str], version: int) -> dict[str, Any]:
+    def _version(self, peer: Peer, part: str) -> int | list[Any]:
+        """What of the peer the cache's key holds: its code's version, and the columns that it reads beside histories and ids."""
+        window = getattr(self.protocol, part)
+        return [peer.VERSION, protocols.digest(window, peer.READS)] if peer.READS else peer.VERSION
+
+    def _tuned(self, name: str, columns: list[str], version: int | list[Any]) -> dict[str, Any]:
         said = {"columns": columns, "metric": self.protocol.metrics[0], "seconds": self.seconds}
         path = self.folder / f"tuned-{cache.key(self.digests['validation'], name, version, said)}.json"
-        if not (cache.read(path) or {}).get("done"):
+        known = cache.read(path) or {}
+        self.kept += sum(trial["seconds"] for trial in known.get("trials", []))
+        if not known.get("done"):
             self._child("tune", name, "validation", path, said)
         return cache.read(path)
 
@@ -87,6 +102,11 @@ class Contest:
             json.dumps(said),
         ]
         subprocess.run(command, cwd=project_root(), check=True)
+
+    def forget_questions(self) -> None:
+        """What peers were asked holds people's histories: a shop's own is not left lying about."""
+        for path in self.folder.glob("question-*.pickle"):
+            path.unlink()
 
     def all(self) -> list[Entry]:
         """A peer that fails is told as a row without figures: one broken library must not take the others along."""

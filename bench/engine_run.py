@@ -22,29 +22,43 @@ from aisle.settings import Settings
 from bench.judging import Question
 from bench.peers.run import peak_mib
 from bench.protocols import Protocol
+from bench.stopwatch import Stopwatch, engine_parts
 
-OURS, BLEND = "aisle", "aisle without ranker"
+OURS, BLEND, ALONE = "aisle", "aisle without ranker", " alone"
+NO_TOWER = "which would have to be trained for each window, as `aisle run train` does; `make bench-two_tower` measures it alone"
 
 
 @dataclass(frozen=True)
 class EngineRun:
     """lists: by model, then column, as bench.judging reads them. seconds: of everything up to the first answer.
 
-    shares: of those seconds that each source's last fit took. us_per_list: by model.
+    parts: those seconds by what they went into: each source over all its fits, the Transformer, blend and ranker, the rest.
+    fits: of each source's fit for the test. us_per_list: by model. sizes: by source, bytes and what engine.sizing says at most.
     """
 
     lists: dict[str, dict[str, np.ndarray]]
     seconds: float
-    shares: dict[str, float]
+    parts: dict[str, float]
+    fits: dict[str, float]
     peak_mib: float
     us_per_list: dict[str, float]
+    sizes: dict[str, dict[str, float]]
+    notes: list[str]
 
 
 def everything() -> Settings:
     """The project's settings, with every source that there is for validation to choose from. The same for all sets."""
+    return _with_sources([*without_sequence().training.sources, "sequence"])
+
+
+def without_sequence() -> Settings:
+    """Those without the sequence model, whose training takes minutes a window."""
+    return _with_sources([name for name in settings_module.load().training.sources if name != "sequence"])
+
+
+def _with_sources(names: list[str]) -> Settings:
     settings = settings_module.load()
-    training = settings.training.model_copy(update={"sources": [*settings.training.sources, "sequence"]})
-    return settings.model_copy(update={"training": training})
+    return settings.model_copy(update={"training": settings.training.model_copy(update={"sources": names})})
 
 
 def run(protocol: Protocol, settings: Settings) -> EngineRun:
@@ -61,10 +75,10 @@ def _here(protocol: Protocol, settings: Settings) -> EngineRun:
     from engine.evaluation import baseline
 
     started = time.perf_counter()
-    ours, shares = fitted(protocol, settings)
+    ours, watch = fitted(protocol, settings)
     seconds = time.perf_counter() - started
     models = {OURS: ours, BLEND: ours.with_ranker(None)}
-    models |= {f"{name} alone": baseline(ours, name) for name in ours.sources}
+    models |= {f"{name}{ALONE}": baseline(ours, name) for name in ours.sources}
     question = Question.of(protocol.test)
     lists, times = {}, {}
     for name, model in models.items():
@@ -72,63 +86,63 @@ def _here(protocol: Protocol, settings: Settings) -> EngineRun:
         lists[name] = {column: lists_of(model, question, column) for column in protocol.columns}
         times[name] = (time.perf_counter() - begun) / len(question.asked) / len(protocol.columns) * 1e6
         print(f"{protocol.name}: {name}, {times[name]:.0f} µs a list", file=sys.stderr, flush=True)
-    total = sum(shares.values()) or 1.0
-    return EngineRun(lists, seconds, {name: each / total for name, each in shares.items()}, peak_mib(), times)
+    parts = {**watch.seconds, "the rest": max(seconds - sum(watch.seconds.values()), 0.0)}
+    fits = {name: watch.last[name] for name in ours.sources if name in watch.last}
+    notes = _left_out(protocol, settings, ours)
+    return EngineRun(lists, seconds, parts, fits, peak_mib(), times, _sizes(ours, protocol), notes)
 
 
 def fitted(protocol: Protocol, settings: Settings):
-    """The recommender at the test's start, and the seconds of each source's last fit."""
+    """The recommender at the test's start, and a Stopwatch of what its parts took."""
     from engine.recipe import Recipe
     from engine.recommender import Recommender
     from training.learned import with_sequence
     from training.selection import select
     from training.sequence_model import SequenceSettings
 
-    most, recipe = settings.training.blend_users, Recipe.of(settings)
+    most, recipe, watch = settings.training.blend_users, Recipe.of(settings), Stopwatch()
     earlier, validation, test = protocol.earlier, protocol.validation, protocol.test
-    if "sequence" in recipe.sources:
-        windows = with_sequence([*earlier, validation, test], len(earlier), recipe, SequenceSettings(), _say)
-        earlier, (validation, test) = windows[:-2], windows[-2:]
-    chosen, choice, _ = select(earlier, validation, recipe, most, settings.training.ranker_users, say=_say)
-    ranker = choice.ranker
-    with _timed_sources() as seconds:
-        ours = Recommender.fit(test.items, test.histories, test.at, chosen, test.exports, ranker)
-    return ours, seconds
+    with engine_parts(watch):
+        if "sequence" in recipe.sources:
+            with watch.of("sequence"):
+                windows = with_sequence(
+                    [*earlier, validation, test], len(earlier), recipe, SequenceSettings(), _say
+                )
+            earlier, (validation, test) = windows[:-2], windows[-2:]
+        chosen, choice, _ = select(
+            earlier, validation, recipe, most, settings.training.ranker_users, say=_say
+        )
+        ours = Recommender.fit(test.items, test.histories, test.at, chosen, test.exports, choice.ranker)
+    return ours, watch
 
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-class _timed_sources:
-    """Seconds of each source's `fit` while it is open, by name."""
-
-    def __enter__(self) -> dict[str, float]:
-        from engine.sources import FROM_HISTORIES
-
-        self.kinds, self.before, found = FROM_HISTORIES, dict(FROM_HISTORIES), {}
-        for name, kind in self.before.items():
-            FROM_HISTORIES[name] = _Timed(kind, name, found)
-        return found
-
-    def __exit__(self, *_) -> None:
-        self.kinds.update(self.before)
+def _left_out(protocol: Protocol, settings: Settings, ours) -> list[str]:
+    """A line for each source that the settings ask for and the engine does without."""
+    why = {"two_tower": NO_TOWER}
+    if all(len(set(times)) < 2 for times in protocol.validation.histories["event_times"]):
+        why["sequence"] = "all events of a user are of one moment, so that nothing tells their order"
+    missing = [name for name in settings.training.sources if name not in ours.sources]
+    return [f"{OURS}: no {name}, {why.get(name, 'which brought validation too little')}" for name in missing]
 
 
-@dataclass(frozen=True)
-class _Timed:
-    kind: type
-    name: str
-    seconds: dict[str, float]
+def _sizes(ours, protocol: Protocol) -> dict[str, dict[str, float]]:
+    """Bytes of each source's arrays, and what the published rule says that they take at most."""
+    from engine.sizing import measured, rates
+    from training.sequence_model import SequenceSettings
 
-    def fit(self, *args, **kwargs):
-        started = time.perf_counter()
-        fitted = self.kind.fit(*args, **kwargs)
-        self.seconds[self.name] = time.perf_counter() - started
-        return fitted
-
-    def __getattr__(self, name: str):
-        return getattr(self.kind, name)
+    histories = protocol.test.histories
+    events, users = int(histories["item_ids"].str.len().fillna(0).sum()), len(histories)
+    longest = max(map(len, ours.catalogue.item_ids))
+    learned = {"sequence": SequenceSettings().dimension} if "sequence" in ours.sources else {}
+    rule = rates(ours.recipe, len(ours.countries), longest, learned)
+    return {
+        name: {"bytes": size, "rule": rule[name].bytes(len(ours.catalogue), events, users)}
+        for name, size in measured(ours).items()
+    }
 
 
 def lists_of(model, question: Question, column: str) -> np.ndarray:

@@ -36,7 +36,9 @@ ASKED, WARM, K, DAYS = 300, 20, 20, 28
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog="example: python -m bench.hot_path --items 20000"
+    )
     parser.add_argument(
         "--items", type=int, default=0, help="of an expansion that is timed as well; 0 for none"
     )
@@ -67,7 +69,9 @@ def main() -> None:
             update={"sources": {name: recipe.sources.get(name, {}) for name in SOURCES}}
         )
         model = Recommender.fit(window.items, window.histories, cut, recipe)
-        model = model.with_ranker(learn([Examples.of(model, window.histories, window.truth, 1500, 7)], 7))
+        model = model.with_ranker(
+            learn([Examples.of(model, window.histories, window.truth, cut, 1500, 7)], 7)
+        )
     figures |= timed(model, from_frame(window.histories), "shipped")
     if asked.items:
         size = expansion.Size(asked.items, asked.users)

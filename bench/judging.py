@@ -23,8 +23,8 @@ DEPTH = 20
 class Question:
     """A window as arrays: what a peer learns from, whom it is asked about, and the answers.
 
-    item_ids: sorted, column i of everything is item_ids[i]. user_ids: all with a history. user, item (int32), age (days),
-    kept (bought, not returned): one entry an event. asked: rows of user_ids. truth, owned: (asked, items) of 0 | 1.
+    item_ids: sorted, column i of everything is item_ids[i]. user_ids: all with a history. user, item (int32) and
+    age (days): one entry a purchase. asked: rows of user_ids. truth, owned: (asked, items) of 0 | 1.
     """
 
     item_ids: np.ndarray

@@ -207,7 +207,7 @@ def figures(parts: dict[str, dict]) -> dict[str, Figure]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, epilog="example: python -m bench.pipeline --quick")
     parser.add_argument(
         "-quick", "--quick", action="store_true", help="without the demo: under eight minutes"
     )
@@ -224,7 +224,7 @@ def main() -> None:
             print(f"bench: {name} …", file=sys.stderr, flush=True)
             parts[name] = measure()
             kept.write_text(json.dumps(parts, indent=2))
-    publish("pipeline", figures(parts), {name: parts[name] for name in wanted})
+    publish("pipeline", figures(parts), {name: parts[name] for name in wanted}, chosen.quick)
 
 
 if __name__ == "__main__":

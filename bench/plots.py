@@ -16,13 +16,13 @@ import matplotlib.pyplot as plt
 def quality_against_time(
     rows: Sequence[dict[str, Any]], columns: Sequence[str], metric: str, path: Path
 ) -> None:
-    """rows: model, column, metric, mean, seconds (None: published, drawn as a line)."""
+    """rows: model, column, metric, mean, published (drawn as a line) or seconds (None: not measured alone, and left out)."""
     figure, axes = plt.subplots(1, len(columns), figsize=(7 * len(columns), 4.4), squeeze=False)
     for axis, column in zip(axes[0], columns, strict=True):
         for row in rows:
             if row["column"] != column or row["metric"] != metric:
                 continue
-            if row["seconds"] is None:
+            if row.get("published"):
                 axis.axhline(row["mean"], color="grey", linewidth=0.6, linestyle=":")
                 axis.annotate(
                     row["model"],
@@ -31,6 +31,8 @@ def quality_against_time(
                     fontsize=7,
                     color="grey",
                 )
+                continue
+            if row["seconds"] is None:
                 continue
             axis.plot(
                 max(row["seconds"], 0.01),

@@ -1,6 +1,7 @@
 """The fixed protocols of the quality bench: what may be learnt from, what validates, what tests, what is judged.
 
 - by time (Online Retail): the last 28 days test, the 28 before validate, the windows before those teach a ranker;
+  what was imported into AISLE_HOME (`shop`) is judged alike, by its settings' days;
 - published split (Gowalla, Amazon-CDs; LightGCN and UltraGCN): validation and earlier windows are disjoint random tenths of
   each user's training items, so that no test row is looked at. Without times: every event happened a day before the window;
 - last item (Beauty, Sports, Toys; S3-Rec): the last item tests, the last but one validates, earlier windows end one item
@@ -13,8 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -29,6 +30,8 @@ DATA = "AISLE_BENCH_DATA"
 FOLDERS = {"beauty": "amazon_beauty", "sports": "amazon_sports", "toys": "amazon_toys"}
 SETS = ("online_retail", "gowalla", "amazon_cds", "beauty", "sports", "toys")
 MAIN = ("online_retail", "gowalla", "beauty")
+SHOP = "shop"  # what was imported into AISLE_HOME
+OF_A_SHOP = ("ndcg@20", "ndcg@10", "recall@20")  # metrics of a set with real times
 DAYS = 28
 EARLIER = {"online_retail": 3}  # windows to learn a ranker from; 2 where not said
 TENTH = 0.1
@@ -61,6 +64,23 @@ def load(name: str) -> Protocol:
     return _READERS[name](name)
 
 
+def imported(as_of: datetime | None = None) -> Protocol:
+    """The shop of AISLE_HOME by the windows of `aisle evaluate`. Raises NotThere without data, TooLittleData where there is not enough."""
+    from aisle import settings
+    from training import quality
+
+    *earlier, validation, test = (
+        _known(each) for each in quality.windows(quality.cuts_of(settings.load(), as_of))
+    )
+    return Protocol(SHOP, tuple(earlier), validation, test, ("all", "new"), OF_A_SHOP)
+
+
+def _known(window: Window) -> Window:
+    """Without people of whom nothing is known any more."""
+    some = window.histories["item_ids"].map(lambda each: each is not None and len(each) > 0)
+    return replace(window, histories=window.histories[some].reset_index(drop=True))
+
+
 def folder(name: str) -> Path:
     """Raises NotHere."""
     said = os.environ.get(DATA)
@@ -79,8 +99,7 @@ def by_time(name: str) -> Protocol:
     count = EARLIER[name]
     ends = [online_retail.END - timedelta(days=DAYS * n) for n in range(count + 2, 0, -1)]
     *earlier, validation, test = [online_retail.window(lines, at, DAYS, HISTORY) for at in ends]
-    metrics = ("ndcg@20", "ndcg@10", "recall@20")
-    return Protocol(name, tuple(earlier), validation, test, ("all", "new"), metrics)
+    return Protocol(name, tuple(earlier), validation, test, ("all", "new"), OF_A_SHOP)
 
 
 def published_split(name: str) -> Protocol:
@@ -199,19 +218,27 @@ def named(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[["user_id", "item_id"]].astype(int).astype(str)
 
 
-def digest(window: Window) -> str:
-    """Changes with any history, truth or item of the window."""
+def digest(window: Window, columns: Sequence[str] = ()) -> str:
+    """Changes with any history, truth or item of the window, and with what stands in these further `columns` of its frames."""
     found = hashlib.sha256(window.at.isoformat().encode())
     for column in ("item_ids", "event_times", "event_types"):
         parts = [
             window.histories["user_id"],
             window.histories[column].map(lambda each: ",".join(map(str, each))),
         ]
-        found.update(pd.util.hash_array(np.asarray(parts[0] + ":" + parts[1], dtype=object)).tobytes())
+        found.update(_hashed(parts[0] + ":" + parts[1]))
     pairs = (window.truth["user_id"] + ":" + window.truth["item_id"]).sort_values()
     for values in (pairs, window.items["item_id"].astype(str)):
-        found.update(pd.util.hash_array(np.asarray(values, dtype=object)).tobytes())
+        found.update(_hashed(values))
+    for frame, key in ((window.items, "item_id"), (window.histories, "user_id")):
+        for column in (each for each in columns if each in frame):
+            said = frame[column].map(lambda each: "|".join(map(str, each)) if np.ndim(each) else str(each))
+            found.update(column.encode() + _hashed(frame[key].astype(str) + ":" + said))
     return found.hexdigest()[:16]
+
+
+def _hashed(values: pd.Series) -> bytes:
+    return pd.util.hash_array(np.asarray(values, dtype=object)).tobytes()
 
 
 _READERS: dict[str, Callable[[str], Protocol]] = {

@@ -2,45 +2,47 @@
 
 One table, one plot and one part of bench/results/quality.json a set; parts of earlier runs are kept. What took time is kept in
 .aisle-bench/quality, so that a killed run goes on. `make bench-quality-quick`: Online Retail, seconds of tuning.
+`--set shop` (`aisle evaluate --peers`) asks what was imported into AISLE_HOME; its figures stay there, in AISLE_HOME/quality.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
+import os
 import subprocess
 import sys
 import time
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
-from aisle import settings
-from aisle.terminal import screen
-from bench import engine_run, plots, protocols
+from aisle import clock, lake
+from aisle.errors import AisleError
+from bench import cache, engine_run, plots, protocols
 from bench.contest import Contest
 from bench.judging import summary
-from bench.protocols import Protocol
+from bench.protocols import MAIN, SHOP, Protocol
 from bench.published import MARK, of_set
-from bench.report import RESULTS, Figure, publish, with_earlier
+from bench.quality_table import columns_and_metrics, show
+from bench.report import RESULTS, earlier, publish, rewritten, with_earlier
+from bench.report import show as show_figures
+from bench.targets import QUICK_SECONDS, Figure, figures_of, of_main
 
 QUICK_MINUTES = 0.15
-TIMES_BEST_PEER = {"all": 1.10, "new": 1.45}  # NDCG@20, Online Retail
-TARGETS = {  # set, column, metric: what the issue asks of the engine
-    ("online_retail", "all", "ndcg@20"): 0.383,
-    ("online_retail", "new", "ndcg@20"): 0.148,
-    ("gowalla", "new", "recall@20"): 0.1920,
-    ("amazon_cds", "new", "recall@20"): 0.1622,
-    ("beauty", "new", "ndcg@10"): 0.0523,
-    ("sports", "new", "ndcg@10"): 0.0323,
-    ("toys", "new", "ndcg@10"): 0.0538,
-}
-MOST_SECONDS, MOST_MIB = 20 * 60, 8 * 1024
-TIMES_COVERAGE = 2.0  # of ALS's
 
 
-def run(name: str, minutes: float, with_engine: bool = True, quick: bool = False) -> dict[str, Any]:
-    """quick: without the sequence model, whose training takes minutes. Returns rows (model, column, metric, mean, low, high, seconds, …), notes and the tuned configurations of one set. Raises NotHere."""
-    protocol = protocols.load(name)
+def run(
+    name: str, minutes: float, with_engine: bool = True, quick: bool = False, as_of: datetime | None = None
+) -> dict[str, Any]:
+    """Rows (model, column, metric, mean, low, high, seconds, …), notes, the tuned configurations and what the engine told of itself.
+
+    quick: without the sequence model, whose training takes minutes. as_of: of SHOP, whose data from then on is not seen. Raises
+    NotHere, and an AisleError of a shop that cannot be judged.
+    """
+    started = time.perf_counter()
+    protocol = protocols.imported(as_of) if name == SHOP else protocols.load(name)
     contest = Contest(protocol, minutes)
     rows, notes, tuned = [], [], {}
     for entry in contest.all():
@@ -61,17 +63,16 @@ def run(name: str, minutes: float, with_engine: bool = True, quick: bool = False
             ]
         if entry.lists:
             tuned[entry.name] = {column: own["config"] for column, own in entry.measured["columns"].items()}
-    shares: dict[str, float] = {}
+    engine: dict[str, Any] = {}
     if with_engine:
         try:
-            found = engine_run.run(protocol, settings.load() if quick else engine_run.everything())
-            shares = found.shares
+            found = engine_run.run(
+                protocol, engine_run.without_sequence() if quick else engine_run.everything()
+            )
+            engine = {"seconds_by_part": found.parts, "sizes": found.sizes}
+            notes += found.notes
             for model, lists in found.lists.items():
-                told = {
-                    "seconds": found.seconds,
-                    "us_per_list": found.us_per_list[model],
-                    "peak_mib": found.peak_mib,
-                }
+                told = _of_model(model, found)
                 rows += [
                     {"model": model, **row, **told} for row in summary(contest.test, lists, protocol.metrics)
                 ]
@@ -79,7 +80,21 @@ def run(name: str, minutes: float, with_engine: bool = True, quick: bool = False
             notes.append(f"the engine failed: {error}")
     for each in of_set(name):
         rows += _published(protocol, f"{each.model} {MARK} ({each.source})", each.figures)
-    return {"rows": rows, "notes": notes, "tuned": tuned, "minutes": minutes, "shares_of_fit": shares}
+    if name == SHOP:
+        contest.forget_questions()
+    if engine:
+        engine["seconds_from_nothing"] = time.perf_counter() - started + contest.kept
+    return {"rows": rows, "notes": notes, "tuned": tuned, "minutes": minutes, **engine}
+
+
+def _of_model(model: str, found: engine_run.EngineRun) -> dict[str, float | None]:
+    """A source alone takes its own fit; memory is that of all sources together, and only the whole engine can tell it."""
+    whole, source = model == engine_run.OURS, model.removesuffix(engine_run.ALONE)
+    return {
+        "seconds": found.seconds if whole else found.fits.get(source),
+        "us_per_list": found.us_per_list[model],
+        "peak_mib": found.peak_mib if whole else None,
+    }
 
 
 def _published(protocol: Protocol, model: str, figures: dict[str, float]) -> list[dict[str, Any]]:
@@ -97,112 +112,139 @@ def _published(protocol: Protocol, model: str, figures: dict[str, float]) -> lis
     ]
 
 
-def figures_of(name: str, rows: list[dict[str, Any]]) -> dict[str, Figure]:
-    """What bench.report prints: the engine against the issue's targets."""
-    found: dict[str, Figure] = {}
-    ran = [row for row in rows if not row.get("published")]
-    ours = {(row["column"], row["metric"]): row for row in ran if row["model"] == engine_run.OURS}
-    peers = [row for row in ran if "aisle" not in row["model"] and " alone" not in row["model"]]
-    for (column, metric), row in ours.items():
-        rivals = [each["mean"] for each in peers if (each["column"], each["metric"]) == (column, metric)]
-        label = f"{name}, {column} {metric}"
-        if metric == "coverage@20":
-            als = next(
-                (
-                    p["mean"]
-                    for p in peers
-                    if p["model"] == "implicit ALS" and (p["column"], p["metric"]) == (column, metric)
-                ),
-                None,
-            )
-            found[label] = Figure(row["mean"], "", target=als and TIMES_COVERAGE * als)
-            continue
-        found[label] = Figure(row["mean"], "", target=TARGETS.get((name, column, metric)))
-        if rivals:
-            least = TIMES_BEST_PEER[column] if name == "online_retail" and metric == "ndcg@20" else None
-            found[f"{label} over the best peer"] = Figure(row["mean"] / max(rivals), "x", target=least)
-    if ours:
-        row = next(iter(ours.values()))
-        found[f"{name}, seconds to train"] = Figure(row["seconds"], "s", "<=", MOST_SECONDS)
-        found[f"{name}, peak memory"] = Figure(row["peak_mib"], "MiB", "<=", MOST_MIB)
+def sets_of(said: str) -> tuple[str, ...]:
+    """Raises ArgumentTypeError.
+
+    >>> sets_of("beauty, toys")
+    ('beauty', 'toys')
+    """
+    names = tuple(said.replace(",", " ").split())
+    chosen = {(): MAIN, ("main",): MAIN, ("all",): protocols.SETS}.get(names, names)
+    if unknown := sorted(set(chosen) - {*protocols.SETS, SHOP}):
+        raise argparse.ArgumentTypeError(
+            f"no set {', '.join(unknown)}; there are {', '.join(protocols.SETS)}, and {SHOP}: what was imported into AISLE_HOME"
+        )
+    return chosen
+
+
+def positive(said: str) -> float:
+    """Raises ArgumentTypeError."""
+    try:
+        found = float(said)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise argparse.ArgumentTypeError(f"{said!r} is no number of minutes above 0")
     return found
 
 
-def show(name: str, found: dict[str, Any], protocol_columns: list[str], metrics: list[str]) -> None:
-    for column in protocol_columns:
-        rows = [row for row in found["rows"] if row["column"] == column]
-        table = Table(
-            title=f"{name}, {'all items' if column == 'all' else 'items new to the user'}",
-            title_justify="left",
-        )
-        for head in ("model", *metrics, "coverage@20", "train s", "peak MiB", "µs/list"):
-            table.add_column(head, justify="left" if head == "model" else "right")
-        for model in dict.fromkeys(row["model"] for row in rows):
-            mine = {row["metric"]: row for row in rows if row["model"] == model}
-            first = next(iter(mine.values()))
-            cells = [_cell(mine.get(metric)) for metric in (*metrics, "coverage@20")]
-            told = [_number(first.get(key)) for key in ("seconds", "peak_mib", "us_per_list")]
-            table.add_row(model, *cells, *told)
-        screen().print(table)
-    for note in [f"{MARK} published, not run here", *found["notes"]]:
-        screen().print(note)
-
-
-def _cell(row: dict[str, Any] | None) -> str:
-    if row is None:
-        return "-"
-    if "low" not in row:
-        return f"{row['mean']:.4f}"
-    return f"{row['mean']:.4f} [{row['low']:.4f}, {row['high']:.4f}]"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.1f}"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--set", default="", help=f"one or more of {', '.join(protocols.SETS)}, all, or main (default)"
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python -m bench.quality --set 'beauty toys' --minutes 2",
     )
-    parser.add_argument("--minutes", type=float, default=5.0, help="of tuning, the same for each peer")
+    parser.add_argument(
+        "--set",
+        default=MAIN,
+        type=sets_of,
+        help=f"one or more of {', '.join(protocols.SETS)}, {SHOP}, all, or main (default)",
+    )
+    parser.add_argument("--minutes", type=positive, default=5.0, help="of tuning, the same for each peer")
     parser.add_argument(
         "--quick", action="store_true", help="Online Retail alone, seconds of tuning; writes nothing"
     )
     parser.add_argument("--peers-only", action="store_true", help="fills the cache; writes nothing")
-    asked = parser.parse_args()
-    chosen = {"": protocols.MAIN, "main": protocols.MAIN, "all": protocols.SETS}.get(
-        asked.set, asked.set.replace(",", " ").split()
+    parser.add_argument("--as-of", help=f"of {SHOP}: UTC date or time; data from then on is not seen")
+    parser.add_argument("--json", action="store_true", help="prints JSON only")
+    parser.add_argument(
+        "--reprint",
+        action="store_true",
+        help="runs nothing: tables, plots and targets of bench/results/quality.json",
     )
-    unknown = sorted(set(chosen) - set(protocols.SETS))
-    if unknown:
-        parser.error(f"no set {', '.join(unknown)}; there are {', '.join(protocols.SETS)}")
+    asked = parser.parse_args()
+    if asked.reprint:
+        return reprint()
+    if not asked.json:
+        return of_sets(asked)[0]
+    with contextlib.redirect_stdout(sys.stderr):
+        code, found = of_sets(asked)
+    print(json.dumps(found))
+    return code
+
+
+def of_sets(asked: argparse.Namespace) -> tuple[int, dict[str, dict[str, Any]]]:
+    """What the command returns, and what was found, by set."""
     if asked.quick:
-        chosen, asked.minutes = ("online_retail",), QUICK_MINUTES
+        asked.set, asked.minutes = ("online_retail",), QUICK_MINUTES
     found: dict[str, dict[str, Any]] = {}
-    for name in chosen:
+    for name in asked.set:
         started = time.monotonic()
         try:
-            found[name] = run(name, asked.minutes, not asked.peers_only, asked.quick)
-        except protocols.NotHere as why:
+            found[name] = judged(name, asked)
+        except (protocols.NotHere, AisleError) as why:
             print(why, file=sys.stderr)
+            if isinstance(why, AisleError):
+                return why.exit_code, found
             continue
-        rows = found[name]["rows"]
-        columns = [each for each in ("all", "new") if any(row["column"] == each for row in rows)]
-        metrics = [each for each in dict.fromkeys(row["metric"] for row in rows) if each != "coverage@20"]
-        show(name, found[name], columns, metrics)
         print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
-        if not (asked.quick or asked.peers_only):
-            plots.quality_against_time(rows, columns, metrics[0], RESULTS / f"quality_{name}.png")
-    if found and not (asked.quick or asked.peers_only):
-        whole = with_earlier("quality", found)
-        figures = {
-            label: each
-            for name, part in whole.items()
-            for label, each in figures_of(name, part["rows"]).items()
-        }
-        publish("quality", figures, {"sets": whole})
+    public = {name: each for name, each in found.items() if name != SHOP}
+    if asked.quick and found:
+        figures = figures_of("online_retail", found["online_retail"]["rows"], found["online_retail"])
+        took = found["online_retail"].get("seconds_from_nothing")
+        show_figures(
+            "quality, quick", {**figures, "quick run from nothing": Figure(took, "s", "<=", QUICK_SECONDS)}
+        )
+    elif public and not asked.peers_only:
+        whole = with_earlier("quality", public)
+        publish("quality", all_figures(whole), {"sets": whole})
+    return 0, found
+
+
+def judged(name: str, asked: argparse.Namespace) -> dict[str, Any]:
+    """One set run and shown; a shop's figures and plot are written where its data is."""
+    if name == SHOP:
+        os.environ.setdefault(cache.HERE, str(lake.home() / "quality" / "kept"))
+    as_of = clock.parse(asked.as_of) if asked.as_of else None
+    found = run(name, asked.minutes, not asked.peers_only, asked.quick, as_of)
+    show(name, found)
+    if asked.quick or asked.peers_only:
+        return found
+    if name == SHOP:
+        into = lake.home() / "quality"
+        into.mkdir(parents=True, exist_ok=True)
+        (into / "quality.json").write_text(json.dumps(found, indent=2) + "\n")
+        plot(found, into / "quality.png")
+        print(f"figures and plot: {into}", file=sys.stderr)
+    else:
+        plot(found, RESULTS / f"quality_{name}.png")
+    return found
+
+
+def plot(found: dict[str, Any], path: Path) -> None:
+    columns, metrics = columns_and_metrics(found["rows"])
+    plots.quality_against_time(found["rows"], columns, metrics[0], path)
+
+
+def all_figures(sets: dict[str, dict[str, Any]]) -> dict[str, Figure]:
+    each = {k: v for name, part in sets.items() for k, v in figures_of(name, part["rows"], part).items()}
+    return each | of_main(sets, MAIN)
+
+
+def reprint() -> int:
+    """Raises nothing: without results it says so."""
+    sets = earlier("quality").get("details", {}).get("sets", {})
+    if not sets:
+        print("there is no bench/results/quality.json with sets: run `make bench-quality`", file=sys.stderr)
+        return 1
+    for name, part in sets.items():
+        show(name, part)
+        plot(part, RESULTS / f"quality_{name}.png")
+    figures = all_figures(sets)
+    show_figures("quality", figures)
+    rewritten("quality", figures, {"sets": sets})
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

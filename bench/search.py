@@ -306,7 +306,9 @@ def speed(queries: int) -> tuple[dict[str, Figure], dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python -m bench.search --quick",
     )
     parser.add_argument(
         "--quick", action="store_true", help="fewer queries: a minute of one core instead of five"
@@ -328,7 +330,7 @@ def main() -> None:
     ):
         found, details[part] = run()
         figures |= found
-    publish("search", figures, details)
+    publish("search", figures, details, given.quick)
 
 
 if __name__ == "__main__":

@@ -230,7 +230,9 @@ def _say(line: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog="example: python -m bench.serving --shop online_retail --quick"
+    )
     parser.add_argument(
         "-quick", "--quick", action="store_true", help="the real shop alone, short rounds: three minutes"
     )

@@ -198,7 +198,9 @@ def _say(line: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog="example: python -m bench.serving_shop expanded"
+    )
     parser.add_argument("name", choices=NAMES)
     _prepare(parser.parse_args().name)
 

@@ -158,7 +158,7 @@ class TutorialTower(tfrs.Model):
     def judged(self) -> dict[str, float]:
         """recall@20 and ndcg@10 of the same validation users as Aisle's tower, ranked over the same items."""
         judge = Judge.of(self.dataset, self.training)
-        return dict(judge.figures(self._scores(judge.users, judge.item_ids)))
+        return dict(judge.figures(*self._vectors(judge.users, judge.item_ids)))
 
     def _queries(self, histories: pd.DataFrame, moments) -> dict[str, np.ndarray]:
         found = queries(self.vocabulary, histories, moments, self.training)
@@ -171,13 +171,14 @@ class TutorialTower(tfrs.Model):
             "log_count": found.log_count,
         }
 
-    def _scores(self, histories: pd.DataFrame, ids: list[str]) -> np.ndarray:
+    def _vectors(self, histories: pd.DataFrame, ids: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """(users, dimension) and (len(ids), dimension); their products order a list."""
         asked = self.query_tower(
             {name: tf.constant(each) for name, each in self._queries(histories, self.dataset.cuts.V).items()}
         )
         places = pd.Index(self.items["item_id"]).get_indexer(ids)
         offered = self.candidate_tower({name: tf.constant(each[places]) for name, each in self.items.items()})
-        return asked.numpy() @ offered.numpy().T
+        return asked.numpy(), offered.numpy()
 
 
 def _item_columns(items: pd.DataFrame) -> dict[str, np.ndarray]:

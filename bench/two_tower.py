@@ -165,7 +165,9 @@ def run(name: str) -> tuple[dict[str, Figure], dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python -m bench.two_tower --set gowalla",
     )
     parser.add_argument("--set", default=" ".join(DIMENSIONS), help=f"default: {' '.join(DIMENSIONS)}")
     tf.config.threading.set_intra_op_parallelism_threads(1)

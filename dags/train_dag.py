@@ -15,7 +15,7 @@ guards; `publish` starts on it. A refused challenger ends the run here, with suc
   Import more, or run `features` with the same `as_of` first. It is skipped, not failed, where nothing was bought since a champion or a
   refused version learnt.
 - `fit`: training broke off; the log's last lines say where. Out of memory: lower `training.batch_size`. Clear the task: the
-  training set is kept.
+  training set is kept. A source that `training.sources` lists and that cannot be learnt from these purchases is named.
 - `evaluate`: the model or the champion cannot be loaded. `aisle models` names both; clear the task once they load.
 - `gate`: it could not judge at all (a refusal is no failure). The metrics are missing in `ops.evaluations`: clear `evaluate` with
   its downstream. Nothing is released meanwhile.

@@ -108,6 +108,15 @@ class Answering(Scoring):
                 found[row, self.kinds.names.index(name)] = part
         return np.isin(items, ranked)
 
+    def parts_by_feature(self, ranked: Ranked, item: int) -> dict[str, float]:
+        """What each feature that the ranker reads added to the item's score, and 'base', largest first; empty where no ranker
+        ordered it. The parts of a reason are their sums."""
+        among = ranked.scored.candidates
+        if not (self.ranker and among and (among.item == item).any()):
+            return {}
+        (found,) = self.ranker.by_feature(among.features[among.item == item])
+        return dict(sorted(found.items(), key=lambda each: -abs(each[1])))
+
     def similar(self, item_id: str, k: int) -> list[Recommended]:
         """What is bought by the same people, then what is popular; for an item that came after the fit, what reads like it.
 

@@ -23,7 +23,7 @@ Weighed = dict[str, float]
 
 @dataclass(frozen=True)
 class Boards:
-    """What is chosen from: items new to each user, items they had, and all. The last two are None where nobody buys again."""
+    """What is chosen from: items new to each user, items they had, and all. The last two are None where nothing that they had is shown."""
 
     new: Board
     again: Board | None = None
@@ -37,15 +37,22 @@ class Boards:
         truth: sparse.csr_array,
         repeat: bool,
         depth: int = DEPTH,
+        bought: sparse.csr_array | None = None,
     ) -> Boards:
-        """normalised: by source, (n_users, n_items). `truth`: the same shape, bought after what the sources were fitted on."""
+        """normalised: by source, (n_users, n_items). `truth`: the same shape, bought after what the sources were fitted on.
+
+        bought: of what they had, what is not shown without `repeat`; None for all of it.
+        """
         had, wanted = owned.toarray() > 0, truth.toarray() > 0
         about_new = {name: scores for name, scores in normalised.items() if name != AGAIN_ONLY}
         new = Board.of(about_new, had, wanted, ~had, depth)
-        if not repeat:
+        if not repeat and bought is None:
             return cls(new)
-        again = Board.of(normalised, had, wanted, had, depth)
-        return cls(new, again, Board.of(normalised, had, wanted, np.ones_like(had), depth))
+        shown = np.ones_like(had)
+        if not repeat and bought is not None:
+            shown[bought.nonzero()] = False
+        again = Board.of(normalised, had, wanted, had & shown, depth)
+        return cls(new, again, Board.of(normalised, had, wanted, shown, depth))
 
     @classmethod
     def joined(cls, parts: Sequence[Boards]) -> Boards:
@@ -72,10 +79,9 @@ class Boards:
         between the two and the offset over all items.
         """
         new = _ascend(self.new, k)
-        if (
-            self.again is None or self.every is None
-        ):  # what a user had is not shown: there is nothing to weigh
-            return Weights({}, new, 0.0)
+        if self.again is None or self.every is None:
+            # What they bought is not shown, and nobody looked without buying: who does from now on likes it as what is new.
+            return Weights(new, new, 0.0)
         again = _ascend(self.again, k)
         scale, offset = _lift(self.every, again, new, k)
         return Weights({source: round(weight * scale, 4) for source, weight in again.items()}, new, offset)

@@ -2,7 +2,7 @@
 judged).
 
 Column `all` ranks every item against everything bought after the cut. Column `new` asks for something new:
-items that a user already had are taken out of the list and out of the truth.
+items that a user already bought are taken out of the list and out of the truth.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class HeldOut:
     """What was bought in a window, beside what was known at its start.
 
     states: the window's buyers, sorted by id, without a history where they are new. truth, owned: (n_users,
-    n_items).
+    n_items), bought in the window and before it.
     """
 
     now: datetime
@@ -60,7 +60,7 @@ class HeldOut:
         countries = countries or {}
         states = [known.get(user) or UserState(user, countries.get(user)) for user in buyers]
         wanted = truth_matrix(truth, states, recommender.catalogue)
-        owned = recommender.events(states, now).owned()
+        owned = recommender.events(states, now).bought()
         return cls(now, states, wanted, owned, recommender.catalogue, len(histories))
 
     def lists(self, recommender: Recommender) -> dict[str, np.ndarray]:

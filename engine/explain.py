@@ -130,8 +130,9 @@ def reasons(
     counted to theirs.
     evidence, by source: {'event_type', 'times', 'days_ago'} of what the user did with the item itself (see `deed`);
     {'item_id', 'title', 'share', 'event_type'} of the history's item that spoke loudest, with 'alike' where its words
-    did; {'popular_in'} the user's country where the item is bought more than elsewhere, else None; {'taste': True,
-    'event_type'} for the two-tower.
+    did; {'popular_in'} the user's country where the item is bought more than elsewhere, else None; {'taste': True}
+    for the two-tower, beside the history's item, or with 'event_type' where no single one moved the score;
+    {'buyers_7d', 'buyers_30d', 'trending': True} of what is bought more lately than before.
     """
     said = _said(sources, kinds, values, events, items)
     told = _named([evidence for _, evidence in said], catalogue, events)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.interactions import NO_PAIRS, Events, Past, Types
+from engine.interactions import MERE, NO_PAIRS, PAST, Events, Past, Types
 from engine.sources.neighbours import Taste
 from engine.state import DAY, UserState, epoch
 
@@ -34,19 +34,24 @@ class OneUser(Events):
         item = np.fromiter(map(index.get, state.item_ids, repeat(-1)), np.int32, n)
         kind = np.fromiter(map(types.code.get, state.event_types, repeat(types.other)), np.int16, n)
         time = np.array(state.event_times, np.float64)
-        weight, hidden, back = types.weights[kind], NO_PAIRS, None
-        if types.besides[kind].any():
+        weight, hidden, back, bought = types.weights[kind], NO_PAIRS, None, None
+        asks = np.bitwise_or.reduce(types.asks[kind])
+        if asks & PAST:
             past = Past(item.astype(np.int64), item >= 0, kind, time, types.code)
+            weight = past.standing(weight)
             if types.counting.unclicked_weight:
                 weight = weight + past.unclicked(types.counting, moment)
             never = item[past.hidden(types.counting.never_again)]
             hidden = np.stack([np.zeros_like(never), never])
             back = past.sent_back([state])
             back = None if back is None else back[(item >= 0) & (weight != 0)]
+        if asks & MERE:
+            bought = types.bought[kind][(item >= 0) & (weight != 0)]
         item, weight, age = counting(item, weight, time, moment)
         countries = np.array([state.country or ""], dtype=object)
         user = np.zeros(len(item), np.int32)
-        return cls([state], len(index), user, item, weight, age, countries, now, hidden, back)
+        bought = None if bought is None else bought & (weight > 0)
+        return cls([state], len(index), user, item, weight, age, countries, now, hidden, back, bought)
 
     @classmethod
     def over(cls, events: Events) -> OneUser:
@@ -69,10 +74,6 @@ class OneUser(Events):
         from engine.compiled.history import places
 
         return places(self.item)
-
-    @cached_property
-    def positive(self) -> np.ndarray:
-        return self.weight > 0
 
     def matrix(self, half_life_days: float | None = None) -> Any:
         return self._once("matrix", half_life_days, self._matrix)
@@ -100,16 +101,26 @@ class OneUser(Events):
         """(items,) float32, by `places`: on how many different days there was a positive event."""
         return self._days_of(self.positive)
 
+    @cached_property
+    def bought_days_of_places(self) -> np.ndarray:
+        """As `days_of_places`, of purchases alone."""
+        return self.days_of_places if self.purchases is None else self._days_of(self.buying)
+
     def owned(self) -> Any:
         return self._once("owned", None, lambda _: self._some(self.days_of_places, np.ones_like))
+
+    def bought(self) -> Any:
+        if self.purchases is None:
+            return self.owned()
+        return self._once("bought", None, lambda _: self._some(self.bought_days_of_places, np.ones_like))
 
     def days(self) -> Any:
         return self._once("days", None, lambda _: self._some(self.days_of_places))
 
     def lasting_days(self) -> Any:
-        if self.sent_back is None:
-            return self.days()
-        return self._some(self._days_of(self.positive & ~self.sent_back))
+        if self.sent_back is not None:
+            return self._some(self._days_of(self.buying & ~self.sent_back))
+        return self.days() if self.purchases is None else self._some(self.bought_days_of_places)
 
     def _days_of(self, which: np.ndarray) -> Any:
         from engine.compiled.history import different_days

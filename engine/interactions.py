@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from aisle.columns import RATING, TAKES_BACK
 from engine.returns import sent_back
 from engine.state import DAY, UserState, epoch
 
@@ -97,25 +98,36 @@ class Counting:
     unclicked_weight: float = 0.0
 
 
+PAST, MERE = np.uint8(1), np.uint8(2)  # events that depend on others; interest that is no purchase
+
+
 @dataclass(frozen=True)
 class Types:
     """Event types by number. code: of a name, `other` of those that nobody named. weights: (types,) float32.
 
-    besides: (types,) bool, those for whose sake a history is looked through for more than weights.
+    bought: (types,) bool, those after which a user has the item: purchases, where they weigh above zero; for a shop that weighs none,
+    whatever does. asks: (types,) uint8, for what a history is looked through besides weights: PAST, MERE or both.
     """
 
     counting: Counting
     code: Mapping[str, int]
     weights: np.ndarray
-    besides: np.ndarray
+    bought: np.ndarray
+    asks: np.ndarray
 
     @classmethod
     def of(cls, event_weights: Mapping[str, float], counting: Counting) -> Types:
-        names = (*event_weights, *counting.never_again, IMPRESSION, RETURN, *INTEREST, *WANTED, "")
+        taking = (RATING, *TAKES_BACK, *chain.from_iterable(TAKES_BACK.values()))
+        names = (*event_weights, *counting.never_again, IMPRESSION, RETURN, *INTEREST, *WANTED, *taking, "")
         code = {name: number for number, name in enumerate(dict.fromkeys(names))}
-        besides = {*counting.never_again, RETURN, *([IMPRESSION] if counting.unclicked_weight else ())}
+        past = {*counting.never_again, RETURN, RATING, *TAKES_BACK}
+        past |= {IMPRESSION} if counting.unclicked_weight else set()
         weights = np.array([event_weights.get(name, 0.0) for name in code], np.float32)
-        return cls(counting, code, weights, np.array([name in besides for name in code]))
+        purchase = np.array([name == PURCHASE for name in code])
+        bought = (weights > 0) & (purchase if weights[code[PURCHASE]] > 0 else True)
+        asks = PAST * np.array([name in past for name in code], np.uint8)
+        asks += MERE * ((weights > 0) & ~bought).astype(np.uint8)
+        return cls(counting, code, weights, bought, asks)
 
     @cached_property
     def other(self) -> int:
@@ -136,6 +148,7 @@ class Events:
     states: whose events these are. user, item: int32 rows. weight: float32 by event type. age: float64 days
     before `now`, never negative. countries: one name a user, '' where unknown. hidden: (2, pairs) int32 user and item
     of what must not be recommended, see Counting. sent_back: (n,) bool, purchases of which nothing was kept; None where there are none.
+    purchases: (n,) bool, see Types.bought; None where every positive event is one.
     """
 
     states: Sequence[UserState]
@@ -148,6 +161,7 @@ class Events:
     now: datetime
     hidden: np.ndarray = field(default_factory=_no_pairs)
     sent_back: np.ndarray | None = None
+    purchases: np.ndarray | None = None
 
     @classmethod
     def of(
@@ -174,11 +188,14 @@ class Events:
         moment = epoch(now)
         times = flat(chain.from_iterable(s.event_times for s in states), np.float64)
         past = Past(user.astype(np.int64) * max(len(index), 1) + item, item >= 0, kind, times, types.code)
+        weight = past.standing(weight)
         if counting.unclicked_weight:
             weight = weight + past.unclicked(counting, moment)
         hidden = past.hidden(counting.never_again)
         gone = past.sent_back(states)
         keep = (item >= 0) & (weight != 0)
+        positive, bought = keep & (weight > 0), types.bought[kind]
+        mere = (positive & ~bought).any()
         return cls(
             states,
             len(index),
@@ -190,6 +207,7 @@ class Events:
             now,
             np.stack([user[hidden], item[hidden]]),
             None if gone is None else gone[keep],
+            (positive & bought)[keep] if mere else None,
         )
 
     def among(self, n_items: int) -> Events:
@@ -204,11 +222,22 @@ class Events:
             age=self.age[keep],
             hidden=self.hidden[:, shown],
             sent_back=None if self.sent_back is None else self.sent_back[keep],
+            purchases=None if self.purchases is None else self.purchases[keep],
         )
 
     @property
     def n_users(self) -> int:
         return len(self.states)
+
+    @cached_property
+    def positive(self) -> np.ndarray:
+        """(n,) bool."""
+        return self.weight > 0
+
+    @property
+    def buying(self) -> np.ndarray:
+        """(n,) bool: purchases."""
+        return self.positive if self.purchases is None else self.purchases
 
     @cached_property
     def day(self) -> np.ndarray:
@@ -231,13 +260,11 @@ class Events:
 
     def days(self) -> sparse.csr_array:
         """(users, items) float32: on how many different days a user had a positive event with an item."""
-        return self._days(self.weight > 0)
+        return self._days(self.positive)
 
     def lasting_days(self) -> sparse.csr_array:
-        """As `days`, without those whose purchases were all sent back. On such a pair alone there is nothing left to store."""
-        if self.sent_back is None:
-            return self.days()
-        return self._days((self.weight > 0) & ~self.sent_back)
+        """As `days`, of purchases alone, without those that were sent back. Where none lasts there is nothing left to store."""
+        return self._days(self.buying if self.sent_back is None else self.buying & ~self.sent_back)
 
     def _days(self, which: np.ndarray) -> sparse.csr_array:
         positive = np.flatnonzero(which)
@@ -251,8 +278,26 @@ class Events:
         return self.counts(counted)
 
     def owned(self) -> sparse.csr_array:
-        """(users, items) 1 where the user ever had a positive event with the item."""
-        return self.counts(self.weight > 0, clip=True)
+        """(users, items) 1 where the user ever had a positive event with the item: what the blend's two sets of weights go by.
+
+        Not `bought`: what somebody looked at twice this week is like what they buy again, and unlike what they never saw.
+        """
+        return self.counts(self.positive, clip=True)
+
+    def bought(self) -> sparse.csr_array:
+        """(users, items) 1 where the user ever bought the item: what is not new to them, and what `repeat` is about."""
+        return self.counts(self.buying, clip=True)
+
+    def strength(self) -> sparse.csr_array:
+        """(users, items) float32: how sure it is that the user likes the item, 1 after a purchase, whatever came back since.
+
+        The sum of positive weights as a share of a purchase's, 1 at most. Weights for confidence: Hu, Koren and Volinsky (2008).
+        """
+        whole = self.weight[self.buying].max(initial=0.0)
+        found = self._sum(np.where(self.positive, self.weight / max(whole, np.float32(1e-9)), 0))
+        found.eliminate_zeros()
+        np.minimum(found.data, 1.0, out=found.data)
+        return found
 
     def counts(self, which: np.ndarray, clip: bool = False) -> sparse.csr_array:
         """(users, items) float32: how many of the chosen events each pair has; 1 at most with `clip`."""
@@ -287,6 +332,24 @@ class Past:
         wanted = np.zeros(len(self.code), bool)
         wanted[[self.code[name] for name in kinds]] = True
         return self.known & wanted[self.kind]
+
+    def standing(self, weight: np.ndarray) -> np.ndarray:
+        """The weights, 0 for what its user took back afterwards and for ratings that a newer one of the same item replaces.
+
+        Of one second the first counts as the newest, as in a history; what takes back comes last.
+        """
+        if not self.of([RATING, *TAKES_BACK]).any():
+            return weight
+        pairs, place = np.unique(self.pair, return_inverse=True)
+        gone = np.zeros(len(weight), bool)
+        for by, kinds in TAKES_BACK.items():
+            said, taking, newest = self.of(kinds), self.of([by]), np.full(len(pairs), -np.inf)
+            np.maximum.at(newest, place[taking], self.time[taking])
+            gone |= said & (self.time <= newest[place])
+        rated = np.flatnonzero(self.of([RATING]))
+        newest_first = rated[np.lexsort((rated, -self.time[rated], place[rated]))]
+        gone[newest_first[1:][np.diff(place[newest_first]) == 0]] = True
+        return np.where(gone, np.float32(0), weight)
 
     def sent_back(self, states: Sequence[UserState]) -> np.ndarray | None:
         """Mask of the purchases of which no unit was kept; None where nothing was sent back."""

@@ -151,23 +151,31 @@ def sheet_of(model: Recommender, events: OneUser, allowed: np.ndarray | None = N
 
 
 def best_rows(
-    rows: np.ndarray, owned: np.ndarray, repeat: bool, allowed: np.ndarray | None = None
+    rows: np.ndarray,
+    owned: np.ndarray,
+    repeat: bool,
+    allowed: np.ndarray | None = None,
+    bought: np.ndarray | None = None,
 ) -> np.ndarray:
     """Item rows, ascending, as `ranking.union` of one user: each source's DEPTH best among those that are not `owned`, which the
-    best of all are too, or they are owned; with `repeat` all that are. allowed: (n_items,) bool, among which alone the best are looked for."""
+    best of all are too, or they are owned; and those that are, but for what was `bought` unless `repeat`. allowed: (n_items,) bool,
+    among which alone the best are looked for. bought: rows, None for all that are owned."""
     if allowed is not None:
         kept = np.flatnonzero(allowed)
         place = np.full(len(allowed), -1, np.int32)
         place[kept] = np.arange(len(kept), dtype=np.int32)
-        mine = place[owned]
+        mine, taken = place[owned], place[owned if bought is None else bought]
         if not len(kept):
             return kept
         # `take`, not rows[:, kept]: its rows lie as `compiled.warm` compiled for.
-        return kept[best_rows(np.take(rows, kept, axis=1), mine[mine >= 0], repeat)]
+        among = np.take(rows, kept, axis=1)
+        return kept[best_rows(among, mine[mine >= 0], repeat, bought=taken[taken >= 0])]
     from engine import compiled
 
     chosen = np.zeros(rows.shape[1], bool)
-    chosen[owned] = repeat
+    chosen[owned] = True
+    if not repeat:
+        chosen[owned if bought is None else bought] = False
     compiled.mark_best(rows, owned, DEPTH, chosen)
     return np.flatnonzero(chosen)
 
@@ -210,12 +218,13 @@ def scored(model: Recommender, events: OneUser, allowed: np.ndarray | None = Non
     if sheet is None:
         return None
     owned, repeat = events.owned().indices, model.recipe.repeat is not False
-    item = best_rows(sheet.rows, owned, repeat, allowed) if model.ranker or sheet.behind else owned
+    bought = events.bought().indices
+    item = best_rows(sheet.rows, owned, repeat, allowed, bought) if model.ranker or sheet.behind else owned
     sheet.fill(item)
     plan = model.plan
     scores = compiled.blend(sheet.rows, plan.again, plan.new, np.float32(model.recipe.weights.offset), owned)
     if not repeat:
-        scores[owned] = -np.inf
+        scores[bought] = -np.inf
     if model.ranker is None:
         return Scores(scores, sheet)
     found = described(events, item, sheet, model.things, plan)

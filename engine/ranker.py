@@ -64,14 +64,21 @@ class Ranker:
         threads = 0 if len(found.features) > 20_000 else 1
         return np.asarray(self.model.predict(found.features, num_threads=threads), np.float32)
 
-    def parts(self, features: np.ndarray) -> list[dict[str, float]]:
-        """What adds up to each row's score, exactly (TreeSHAP, Lundberg et al. 2018): by source, and by PARTS for the rest."""
+    def by_feature(self, features: np.ndarray) -> list[dict[str, float]]:
+        """What adds up to each row's score, exactly (TreeSHAP, Lundberg et al. 2018): by feature, and 'base', the mean of all."""
         rows = np.asarray(self.model.predict(features, pred_contrib=True, num_threads=1))
-        owners = [PARTS.get(name, name.removeprefix(SCORE)) for name in self.names] + ["base"]
+        names = [*self.names, "base"]
+        return [
+            {name: value for name, value in zip(names, row, strict=True) if value} for row in rows.tolist()
+        ]
+
+    def parts(self, features: np.ndarray) -> list[dict[str, float]]:
+        """`by_feature`, summed by source, and by PARTS for the rest."""
         found = []
-        for row in rows:
+        for row in self.by_feature(features):
             parts: dict[str, float] = {}
-            for owner, value in zip(owners, row, strict=True):
-                parts[owner] = parts.get(owner, 0.0) + float(value)
+            for name, value in row.items():
+                owner = PARTS.get(name, name.removeprefix(SCORE))
+                parts[owner] = parts.get(owner, 0.0) + value
             found.append({owner: value for owner, value in parts.items() if value})
         return found

@@ -14,7 +14,7 @@ from engine.interactions import Catalogue, Events
 from engine.metrics import top_k
 from engine.trends import WINDOWS, Trends
 
-DEPTH = 50  # best items of each source, once over all items and once over those new to the user
+DEPTH = 50  # best items of each source among those that the user had nothing to do with
 HALF_LIVES = (10.0, 30.0, 90.0)  # days
 SCORE = "score_"
 PAIR = (
@@ -63,7 +63,7 @@ def candidates(
     repeat: bool = True,
     things: Things | None = None,
 ) -> Candidates:
-    """All that a user had, unless not `repeat`, and each source's best, of every user with a history.
+    """All that a user had, without `repeat` but for what they bought, and each source's best, of every user with a history.
 
     normalised: scores by source, (n_users, n_items) each. sources: whose scores are features, in this order; one that
     is not in `normalised` is NaN. things: of `trends` and `catalogue`, where they are made already.
@@ -101,15 +101,16 @@ def described(
 def union(
     events: Events, normalised: Mapping[str, np.ndarray], repeat: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) users and items, ordered: each source's DEPTH best, and with `repeat` all that a user had."""
+    """(n,) users and items, ordered: all that a user had, without `repeat` but for what they bought, and each source's DEPTH best of
+    the others: the best of all are among the two."""
     had = events.owned().toarray() > 0
-    chosen = had & repeat
+    chosen = had.copy()
+    if not repeat:
+        chosen[events.bought().nonzero()] = False
     for scores in normalised.values():
-        fresh = np.where(had, -np.inf, scores)
-        for among in (scores, fresh) if repeat else (fresh,):
-            best = top_k(among, DEPTH)
-            users, places = np.nonzero(best >= 0)
-            chosen[users, best[users, places]] = True
+        best = top_k(np.where(had, -np.inf, scores), DEPTH)
+        users, places = np.nonzero(best >= 0)
+        chosen[users, best[users, places]] = True
     chosen[np.bincount(events.user, minlength=events.n_users) == 0] = False
     return np.nonzero(chosen)
 

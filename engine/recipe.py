@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from aisle.settings import Final, Settings
 from engine.blend import Weights
 from engine.interactions import Counting
-from engine.sources import FROM_EXPORTS
+from engine.sources import FROM_EXPORTS, NEEDED, require_sound
 
 # Chosen on Online Retail's validation window; `engine.tuning.choose` replaces them for the shop at hand.
 START = Weights(
@@ -34,7 +34,8 @@ class Recipe(BaseModel):
     cut: data from then on was not seen; None before the fit. sources: hyperparameters by source, beyond its
     defaults.
     event_weights: by event type, negative for dislikes; never_again and unclicked_*: see interactions.Counting. weights: of the
-    blend. repeat: whether what a user had may be recommended again; None before the shop was asked. final: the last stage, see engine.diversity.
+    blend. ranked: whether a ranker may be learnt over it. repeat: whether what a user bought may be recommended again; None before the
+    shop was asked. final: the last stage, see engine.diversity.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +48,7 @@ class Recipe(BaseModel):
     unclicked_impressions: int = 3
     unclicked_weight: float = -0.1
     sources: dict[str, dict[str, float]] = Field(default_factory=lambda: _defaults((*USUAL, *FROM_EXPORTS)))
+    ranked: bool = True
     repeat: bool | None = None
     weights: Weights = START
     final: Final = Final()
@@ -57,13 +59,22 @@ class Recipe(BaseModel):
 
     @classmethod
     def of(cls, settings: Settings) -> Recipe:
-        """The recipe that the settings ask for, before its blend was chosen."""
-        sources = _defaults(settings.training.sources)
-        sources["popularity"] = {"days": float(settings.features.popularity_days)}
+        """The recipe that the settings ask for, before its blend was chosen, with the sources that are NEEDED in any case.
+
+        Raises SettingsError for hyperparameters that a source does not have.
+        """
         training = settings.training
+        require_sound(training.source_settings)
+        asked = tuple(dict.fromkeys(training.sources))
+        sources = _defaults((*(name for name in USUAL if name in NEEDED and name not in asked), *asked))
+        sources["popularity"] = {"days": float(settings.features.popularity_days)}
+        for name, given in training.source_settings.items():
+            if name in sources:
+                sources[name] = {**sources[name], **given}
         return cls(
             seed=training.seed,
             event_weights=dict(training.event_weights),
+            ranked=training.ranker == "learn",
             repeat={"learn": None, "always": True, "never": False}[training.repeat],
             never_again=training.never_again,
             unclicked_impressions=training.unclicked_impressions,

@@ -7,11 +7,12 @@ items is read by `engine.assortment`, what they ask of places by `engine.places`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
+from aisle.checked import Checked
 from aisle.columns import EVENT_TYPES
 from aisle.settings import Boost
 from engine.state import DAY, UserState
@@ -26,17 +27,17 @@ class _Rule(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class PriceRange(_Rule):
+def _a_range(min: float | None, max: float | None) -> Sequence[str]:
+    return [f"min {min} is above max {max}"] if min is not None and max is not None and min > max else ()
+
+
+class PriceRange(_Rule, Checked):
     """In the shop's currency, both ends included. An item whose price is not known is outside."""
 
     min: float | None = Field(default=None, ge=0)
     max: float | None = Field(default=None, ge=0)
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min {self.min} is above max {self.max}")
-        return self
+    between = (_a_range,)
 
 
 class Chosen(_Rule):
@@ -67,7 +68,44 @@ class Pin(_Rule):
     position: int = Field(ge=1, le=1000)
 
 
-class Rules(_Rule):
+def _pinned_once(pins: tuple[Pin, ...], exclude: tuple[str, ...]) -> Sequence[str]:
+    if not pins:
+        return ()
+    faults = []
+    for what, values in (
+        ("position", [str(pin.position) for pin in pins]),
+        ("item", [pin.item_id for pin in pins]),
+    ):
+        twice = sorted({each for each in values if values.count(each) > 1})
+        faults += [f"pins: {what} {each} is pinned twice" for each in twice]
+    faults += [f"pins: {each.item_id!r} is excluded" for each in pins if each.item_id in exclude]
+    return ["; ".join(faults)] if faults else ()
+
+
+def _categories_apart(categories: Chosen) -> Sequence[str]:
+    return _apart("categories", categories) if categories.exclude else ()
+
+
+def _brands_apart(brands: Chosen) -> Sequence[str]:
+    return _apart("brands", brands) if brands.exclude else ()
+
+
+def _apart(name: str, chosen: Chosen) -> list[str]:
+    both = sorted({*chosen.include} & {*chosen.exclude})
+    return [f"{name}: {each!r} is included and excluded" for each in both]
+
+
+def _boosted_within(boosts: tuple[Boost, ...]) -> Sequence[str]:
+    if not boosts:
+        return ()
+    columns = sorted({boost.column for boost in boosts} - {"item_id", "brand", "categories"})
+    faults = [f"boosts: column {each!r} is none of item_id, brand, categories" for each in columns]
+    if any(max(boost.times, abs(boost.add)) > MOST_BOOST for boost in boosts):
+        faults.append(f"boosts: times and add go up to {MOST_BOOST:,}")
+    return faults
+
+
+class Rules(_Rule, Checked):
     """One document; as it stands here it forbids nothing."""
 
     in_stock: bool = Field(
@@ -82,32 +120,7 @@ class Rules(_Rule):
     pins: Annotated[tuple[Pin, ...], Field(max_length=100)] = ()
     boosts: Annotated[tuple[Boost, ...], Field(max_length=100)] = ()
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        """Every contradiction, not the first."""
-        faults = []
-        if self.pins:
-            for what, values in (
-                ("position", [str(pin.position) for pin in self.pins]),
-                ("item", [pin.item_id for pin in self.pins]),
-            ):
-                twice = sorted({each for each in values if values.count(each) > 1})
-                faults += [f"pins: {what} {each} is pinned twice" for each in twice]
-            faults += [
-                f"pins: {each.item_id!r} is excluded" for each in self.pins if each.item_id in self.exclude
-            ]
-        for name, chosen in (("categories", self.categories), ("brands", self.brands)):
-            if chosen.include and chosen.exclude:
-                both = sorted({*chosen.include} & {*chosen.exclude})
-                faults += [f"{name}: {each!r} is included and excluded" for each in both]
-        if self.boosts:
-            columns = sorted({boost.column for boost in self.boosts} - {"item_id", "brand", "categories"})
-            faults += [f"boosts: column {each!r} is none of item_id, brand, categories" for each in columns]
-            if any(max(boost.times, abs(boost.add)) > MOST_BOOST for boost in self.boosts):
-                faults.append(f"boosts: times and add go up to {MOST_BOOST:,}")
-        if faults:
-            raise ValueError("; ".join(faults))
-        return self
+    between = (_pinned_once, _categories_apart, _brands_apart, _boosted_within)
 
     @property
     def of_items(self) -> tuple:

@@ -105,7 +105,7 @@ class Scoring:
         """Candidates by the ranker, and all others below them by the blend."""
         scores, normalised = self._blend(events)
         if self.recipe.repeat is False:
-            scores[events.owned().nonzero()] = -np.inf
+            scores[events.bought().nonzero()] = -np.inf
         if self.ranker is None:
             return Scored(scores, normalised)
         found = self.candidates(events, normalised)
@@ -244,7 +244,7 @@ class Scoring:
     ) -> tuple[np.ndarray, np.ndarray]:
         """ids (n, k) str and scores (n, k) float32 of many users, best first; '' and -inf after a list's end.
 
-        new_only: leaves out what a user already had. Memory is bounded by CELLS, whatever the number of
+        new_only: leaves out what a user already bought. Memory is bounded by CELLS, whatever the number of
         users.
         """
         ids = np.array([*self.catalogue.item_ids, ""], dtype=object)
@@ -263,5 +263,5 @@ class Scoring:
             events = self.events(states[start : start + size], now)
             scored = self._settled(events, self._scored(events).scores)
             if new_only:
-                scored[events.owned().nonzero()] = -np.inf
+                scored[events.bought().nonzero()] = -np.inf
             yield scored

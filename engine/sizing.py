@@ -6,13 +6,12 @@ hold on disk and in memory: a bundle's arrays are not compressed. docs/engine.md
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine.recipe import Recipe
 from engine.recommender import Recommender
-from engine.sources import FROM_HISTORIES
+from engine.sources import FROM_HISTORIES, hyperparameters
 from engine.trends import WINDOWS
 
 ENTRY = 8  # bytes of a similarity that is kept: float32 and int32
@@ -45,7 +44,7 @@ def rates(
     for name, settings in recipe.sources.items():
         if name not in FROM_HISTORIES:
             continue
-        found[name] = _rate(name, {**_defaults(name), **settings}, countries)
+        found[name] = _rate(name, {**hyperparameters(name), **settings}, countries)
     for name, dimension in (learned or {}).items():
         # Vectors for scoring, for reading histories, and of attributes; dense layers.
         item = 3 * NUMBER * dimension + CHARACTER * id_length + 8
@@ -56,17 +55,13 @@ def rates(
 def _rate(name: str, has: Mapping[str, float], countries: int) -> Rate:
     if name == "popularity":
         return Rate(item=NUMBER + 5 * countries)
+    if name == "trending":
+        return Rate(item=3 * NUMBER)
     if name == "people":
         return Rate(item=NUMBER, event=ENTRY * has["partitions"] / 3, user=ENTRY * has["partitions"] / 10)
     kept = ENTRY * has.get("neighbours", 0.0)
     vectors = NUMBER * (has.get("rank", 0.0) + has.get("factors", 0.0))
     return Rate(item=kept + vectors + 2 * ENTRY if kept or vectors else NUMBER)
-
-
-def _defaults(name: str) -> dict[str, float]:
-    """A source's hyperparameters, from the signature of its fit."""
-    there = inspect.signature(FROM_HISTORIES[name].fit).parameters.values()
-    return {each.name: each.default for each in there if isinstance(each.default, (int, float))}
 
 
 def measured(recommender: Recommender) -> dict[str, int]:

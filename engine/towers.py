@@ -89,13 +89,46 @@ def pool(embeddings: np.ndarray, rows: np.ndarray, weights: np.ndarray) -> np.nd
 
 def user_vectors(export: TowerExport, states: Sequence[UserState], now: datetime) -> np.ndarray:
     """(n, d) float32 unit vectors of users: MLP(pooled history, country, log1p(number of events read))."""
-    rows, weights = history_arrays(
+    return vectors_of(export, states, *read(export, states, now))
+
+
+def vectors_of(
+    export: TowerExport, states: Sequence[UserState], rows: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """As `user_vectors`, of what was `read` already."""
+    country = np.array([export.country_index.get(state.country or "", 0) for state in states], np.int64)
+    return _vectors(
+        export, pool(export.history_embeddings, rows, weights), country, (weights != 0).sum(axis=1)
+    )
+
+
+def without_each(
+    export: TowerExport, state: UserState, rows: np.ndarray, weights: np.ndarray, most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (t,) of the `most` newest different items that a user's history speaks for, and the user's vectors (t + 1, d): as
+    `user_vectors` has it, then without all events of each of these items. rows, weights: (history_items,) as `read`."""
+    some = np.flatnonzero(weights)
+    rows, weights = rows[some], weights[some]
+    liked = rows[weights > 0]
+    _, first = np.unique(liked, return_index=True)
+    tried = liked[np.sort(first)[:most]]
+    left = np.concatenate([np.ones((1, len(rows)), np.float32), rows != tried[:, None]]) * weights
+    total = left @ export.history_embeddings[rows] / np.maximum(np.abs(left).sum(axis=1, keepdims=True), 1e-9)
+    country = np.full(len(left), export.country_index.get(state.country or "", 0))
+    return tried, _vectors(export, total, country, (left != 0).sum(axis=1))
+
+
+def read(export: TowerExport, states: Sequence[UserState], now: datetime) -> tuple[np.ndarray, np.ndarray]:
+    """`history_arrays` as the export wants them."""
+    return history_arrays(
         states, now, export.item_index, export.event_weights, export.half_life_days, export.history_items
     )
-    country = np.array([export.country_index.get(state.country or "", 0) for state in states], np.int64)
-    read = np.log1p((weights != 0).sum(axis=1, keepdims=True))
+
+
+def _vectors(export: TowerExport, pooled: np.ndarray, country: np.ndarray, read: np.ndarray) -> np.ndarray:
+    """(n, d) float32 unit vectors. pooled: (n, h); country: (n,) rows of its embeddings; read: (n,) events."""
     hidden = np.concatenate(
-        [pool(export.history_embeddings, rows, weights), export.country_embeddings[country], read], axis=1
+        [pooled, export.country_embeddings[country], np.log1p(read)[:, None]], axis=1
     ).astype(np.float32)
     for kernel, bias, activation in export.layers:
         hidden = hidden @ kernel + bias

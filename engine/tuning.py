@@ -25,7 +25,7 @@ from engine.windows import Window
 WORTH = 0.005  # of NDCG that a source beyond the usual ones must bring: it costs time in every answer
 FINDS = 0.05  # more of what was bought that a source must bring among the candidates: a ranker orders what a blend cannot
 CELLS = 20_000_000  # scores of a source that are held at once while choosing: 80 MB
-REPEATS = 0.002  # share of what was bought that its buyer already had, below which a shop is one where nobody buys again
+REPEATS = 0.002  # share of what was bought that its buyer had bought before, below which a shop is one where nobody buys again
 
 
 def choose(
@@ -43,10 +43,17 @@ def choose(
     trial = _Trial.of(window, recipe, max_users)
     repeat = recipe.repeat if recipe.repeat is not None else trial.share_again() >= REPEATS
     recipe = recipe.model_copy(update={"repeat": repeat})
+    looks = not repeat and trial.looks()
     fitted = Recommender.fit(window.items, window.histories, window.at, recipe, window.exports)
     boards = Boards.joined(
         [
-            Boards.of(fitted.normalised_scores(events), events.owned(), truth, repeat)
+            Boards.of(
+                fitted.normalised_scores(events),
+                events.owned(),
+                truth,
+                repeat,
+                bought=events.bought() if looks else None,
+            )
             for events, truth in trial.blocks()
         ]
     )
@@ -112,9 +119,13 @@ class _Trial:
             yield events, self.truth[start : start + size]
 
     def share_again(self) -> float:
-        """Of what was bought, how much its buyer had before."""
-        again = sum(truth.multiply(events.owned()).sum() for events, truth in self.blocks())
+        """Of what was bought, how much its buyer had bought before; what they had looked at before says nothing of that."""
+        again = sum(truth.multiply(events.bought()).sum() for events, truth in self.blocks())
         return float(again / self.truth.sum())
+
+    def looks(self) -> bool:
+        """Whether somebody had an item without having bought it."""
+        return any(events.owned().nnz > events.bought().nnz for events, _ in self.blocks())
 
 
 def truth_matrix(truth: pd.DataFrame, states: list[UserState], catalogue: Catalogue) -> sparse.csr_array:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine import towers
 from engine.cold import SPEAK_FOR_THEMSELVES, Cold
 from engine.index import INDEXED_FROM, Indexed
 from engine.new_items import Grown
@@ -57,8 +56,7 @@ def query_of(source: Any, events: Events) -> np.ndarray:
     if isinstance(source, Factors):
         tastes = events.tastes(source.half_life_days)
         return source.user(tastes) if isinstance(tastes, Taste) else source.users(tastes)[0]
-    user = towers.user_vectors(source.export, events.states, events.now)[0]
-    return np.append(user, np.float32(1.0)).astype(np.float32)
+    return np.append(source.users(events)[0], np.float32(1.0)).astype(np.float32)
 
 
 def filled(name: str, vectors: np.ndarray, cold: Cold | None) -> np.ndarray:

@@ -26,13 +26,13 @@ TYPES: dict[str, FeastType] = {
 }
 MEANINGS = {
     "user_history": {
-        "item_ids": "Items of the newest events, newest first; as long as features.history_length",
+        "item_ids": "Items of the newest events, newest first; cut by kind at features.history_length",
         "event_types": "What each event was: purchase, return, view, …; in step with item_ids",
         "event_times": "When each event was, epoch seconds UTC; in step with item_ids",
         "quantities": "How many, 1 where the event has no quantity; in step with item_ids",
     },
     "user_stats": {
-        "country": "Country as known then",
+        "country": "Country as known then, or what features.segment names in its place",
         "n_events": "Events of any type",
         "n_orders": "Orders",
         "n_items": "Different items bought",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from aisle import features, lake
 from aisle.columns import SET_ASIDE
-from aisle.erasures import Erased, folder, read
+from aisle.erasures import Erased, done_file, is_done, read
 from aisle.settings import Settings
 from aisle.tables import TABLES
 
@@ -54,7 +54,7 @@ def erase(settings: Settings) -> dict[str, int]:
     removed["landing"] = sum(
         _from_landing(path, people) for path in sorted(lake.home().glob("lake/landing/*/*/rows.parquet"))
     )
-    features.forget(settings, [each.user_id for each in people if not _is_done(each)])
+    features.forget(settings, [each.user_id for each in people if not is_done(each)])
     _note_done(people)
     return removed
 
@@ -72,7 +72,7 @@ def _with_sessions(person: Erased) -> Erased:
 def _from_table(name: str, people: list[Erased]) -> int:
     from deltalake import DeltaTable
 
-    wanted = people if name in MOMENTS else [each for each in people if not _is_done(each)]
+    wanted = people if name in MOMENTS else [each for each in people if not is_done(each)]
     table, removed = DeltaTable(lake.table_path(name)), 0
     for group in _groups(wanted):
         conditions = [condition for each in group for condition in _conditions(name, each)]
@@ -162,23 +162,9 @@ def _blank(column: pa.ChunkedArray, name: str, kept: pa.Array) -> Any:
     return pc.if_else(kept, column, other)
 
 
-def _done_file() -> Path:
-    return folder().with_name("erased.json")
-
-
-def _done() -> dict[str, int]:
-    """SHA-256 of a person's id -> the moment until which their rows are gone from the tables without moments."""
-    file = _done_file()
-    found: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
-    return found
-
-
-def _is_done(person: Erased) -> bool:
-    return _done().get(sha256(person.user_id.encode()).hexdigest(), 0) >= person.at
-
-
 def _note_done(people: Iterable[Erased]) -> None:
+    """SHA-256 of a person's id -> the moment until which their rows are gone from the tables without moments."""
     found = {sha256(each.user_id.encode()).hexdigest(): each.at for each in people}
-    beside = _done_file().with_name(".erased.json.new")
+    beside = done_file().with_name(".erased.json.new")
     beside.write_text(json.dumps(found))
-    os.replace(beside, _done_file())
+    os.replace(beside, done_file())

@@ -19,9 +19,11 @@ from pyspark.sql import functions as F
 
 from aisle import clock, features, lake, purchases
 from aisle.errors import NotThere
+from aisle.segment import Segment
 from aisle.settings import Settings
 from aisle.stages import StepContext
 from aisle.tables import TABLES
+from engine.cut import Cut
 from jobs import co_visits, grid, item_stats, item_text, merging, stitching, user_history, user_stats
 
 if TYPE_CHECKING:
@@ -213,8 +215,10 @@ def frames_of(
     return {
         "item_stats": lambda: item_stats.transform(events, days, todo, conf.popularity_days),
         "item_text": lambda: item_text.transform(events, history("silver.item_history"), todo),
-        "user_history": lambda: user_history.transform(own, todo, conf.history_length, late),
-        "user_stats": lambda: user_stats.transform(own, history("silver.user_updates"), todo),
+        "user_history": lambda: user_history.transform(own, todo, Cut.of(conf), late),
+        "user_stats": lambda: user_stats.transform(
+            own, history("silver.user_updates"), todo, Segment.of(conf.segment)
+        ),
         "co_visits": lambda: co_visits.transform(
             events, todo.as_of, conf.co_visit_days, conf.co_visit_neighbours
         ),

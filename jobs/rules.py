@@ -147,6 +147,8 @@ def _events(limits: Ingest, clock: datetime) -> dict[str, str]:
         "price of a purchase is zero": "price_read = 0 AND event_type IN ('purchase', 'return')",
         "price too large": f"price_read > {limits.max_price}",
         "rating without value": "event_type = 'rating' AND value IS NULL",
+        "rating outside ingest.min_rating to max_rating": "event_type = 'rating' AND "
+        f"(value_read < {limits.min_rating} OR value_read > {limits.max_rating}) AND NOT ({_endless('value')})",
         "value is not finite": _endless("value"),
     }
 

@@ -1,4 +1,7 @@
-"""gold.user_history: what a user did with items, newest first, as it was known at points in time."""
+"""gold.user_history: what a user did with items, newest first, as it was known at points in time.
+
+Long ones are cut as engine.cut says, by kind; here the rule stands as Spark's own expression, so that no row leaves Spark for it.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,16 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
+from engine.cut import LASTING, PASSING, Cut
 from jobs.grid import KNOWN, Grid
-from jobs.stitching import KNOWN_AT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyspark.sql import Column, DataFrame
 
 
-def transform(events: DataFrame, grid: Grid, length: int, late: bool = False) -> DataFrame:
+def transform(events: DataFrame, grid: Grid, cut: Cut, late: bool = False) -> DataFrame:
     """Rows of gold.user_history at the built points.
 
     events: silver events with the grid's columns. A history changes only when its user does something, so a row is
@@ -22,16 +27,14 @@ def transform(events: DataFrame, grid: Grid, length: int, late: bool = False) ->
     same from it as from a row at every point, at a tenth of the size. The newest built point has a row for every user,
     because that one is materialised online.
 
-    Each user's events are collected and sorted once; a point's history is a slice of that array. late: events may be known
-    as the user's later than they happened (jobs.stitching): then they are sorted by when they are known, and each slice
-    by time once more. Of what is known, those that were known late stand before newer ones: a slice is longer by as many
-    before it is sorted, and cut after that.
+    Each user's events are collected and sorted once; a point's history is what of that array is known there, cut. late: events
+    may be known as the user's later than they happened (jobs.stitching): then they are sorted by when they are known, and what
+    is known at a point by time once more.
     """
-    belated = F.count(F.when(F.col(KNOWN_AT) > F.col("event_time"), 1)) if late else F.min(F.lit(0))
     cells = (
         events.where("user_id is not null and item_id is not null")
         .groupBy("user_id", KNOWN)
-        .agg(F.collect_list(_event(late)).alias("events"), belated.alias("belated"))
+        .agg(F.collect_list(_event(late)).alias("events"))
     )
     later = Window.partitionBy("user_id").orderBy(F.desc(KNOWN)).rowsBetween(Window.unboundedPreceding, -1)
     start = F.coalesce(F.sum(F.size("events")).over(later), F.lit(0)).cast("int") + 1
@@ -42,12 +45,11 @@ def transform(events: DataFrame, grid: Grid, length: int, late: bool = False) ->
         .agg(
             F.sort_array(F.flatten(F.collect_list("events")), asc=False).alias("events"),
             F.array_union(F.collect_list(F.struct(KNOWN, "start")), F.array(newest)).alias("changes"),
-            F.sum("belated").cast("int").alias("belated"),
         )
     )
     built = [grid.known.index(point) for point in grid.built]
     wanted = F.filter("changes", lambda change: change[KNOWN].isin(built))
-    slices = F.transform(wanted, lambda change: _slice(change, length, late))
+    slices = F.transform(wanted, lambda change: _slice(change, cut, late))
     return per_user.select("user_id", F.inline(slices)).select(
         "user_id",
         grid.moment(F.col(KNOWN), grid.known).alias("as_of"),
@@ -69,9 +71,59 @@ def _event(late: bool) -> Column:
     return F.struct(KNOWN, *fields) if late else F.struct(*fields)
 
 
-def _slice(change: Column, length: int, late: bool) -> Column:
-    events = F.slice("events", change["start"], F.lit(length) + F.col("belated") if late else F.lit(length))
+def _slice(change: Column, cut: Cut, late: bool) -> Column:
+    events = F.slice("events", change["start"], F.size("events"))
     if late:
         told = F.transform(events, lambda event: F.struct(*[event[name].alias(name) for name in TOLD]))
-        events = F.slice(F.sort_array(told, asc=False), 1, length)
-    return F.struct(change[KNOWN].alias(KNOWN), events.alias("events"))
+        events = F.sort_array(told, asc=False)
+    return F.struct(change[KNOWN].alias(KNOWN), _let(events, lambda whole: kept(whole, cut)).alias("events"))
+
+
+def kept(events: Column, cut: Cut) -> Column:
+    """What `Cut.kept` keeps of a history: an array of structs with item_id and event_type, newest first."""
+    return F.when(F.size(events) <= cut.length, events).otherwise(
+        F.transform(_places(events, cut), lambda place: F.get(events, place))
+    )
+
+
+def _places(events: Column, cut: Cut) -> Column:
+    """Ascending."""
+
+    def those(passing: bool) -> Column:
+        places = F.sequence(F.lit(0), F.size(events) - 1)
+        return F.filter(places, lambda place: F.get(events, place)["event_type"].isin(*PASSING) == passing)
+
+    def newest(shown: Column, others: Column) -> Column:
+        most = F.least(F.size(shown), F.greatest(F.lit(cut.passing), cut.length - F.size(others)))
+        return F.concat(F.slice(shown, 1, most), F.slice(others, 1, cut.length - most))
+
+    counting = _let(those(True), lambda shown: _let(those(False), lambda others: newest(shown, others)))
+    return F.sort_array(F.array_union(counting, _lasting(events, cut)))
+
+
+def _lasting(events: Column, cut: Cut) -> Column:
+    """Places of the newest event of each item and topic, of the `cut.lasting` newest: sorted by pair, each one's first is the newest."""
+    topics = F.create_map(*[F.lit(each) for pair in LASTING.items() for each in pair])
+    told = F.transform(
+        events,
+        lambda event, place: F.struct(
+            event["item_id"].alias("item_id"),
+            topics[event["event_type"]].alias("topic"),
+            place.alias("place"),
+        ),
+    )
+    by_pair = F.sort_array(F.filter(told, lambda each: each["topic"].isNotNull()))
+
+    def first(pairs: Column) -> Column:
+        def new(pair: Column, place: Column) -> Column:
+            before = F.get(pairs, place - 1)
+            return (place == 0) | (before["item_id"] != pair["item_id"]) | (before["topic"] != pair["topic"])
+
+        return F.transform(F.filter(pairs, new), lambda pair: pair["place"])
+
+    return F.slice(F.sort_array(_let(by_pair, first)), 1, cut.lasting)
+
+
+def _let(value: Column, make: Callable[[Column], Column]) -> Column:
+    """`make` of a value that is computed once, however often it is named there."""
+    return F.transform(F.array(value), make)[0]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
+from aisle.segment import Segment
 from jobs.grid import BUILT, Grid, carried_forward, so_far
 
 if TYPE_CHECKING:
@@ -16,15 +17,19 @@ COUNTS = ("n_events", "n_orders", "n_items", "n_prices")
 SUMS = ("spend", "price_sum")
 
 
-def transform(events: DataFrame, updates: DataFrame, grid: Grid) -> DataFrame:
+def transform(
+    events: DataFrame, updates: DataFrame, grid: Grid, segment: Segment = Segment("country", None)
+) -> DataFrame:
     """Rows of gold.user_stats at every built point after a user's first event.
 
     events, updates: silver events and silver.user_updates with the grid's columns. Orders and items are counted from
     their first purchase on; spend is purchases less returns; mean_price is per unit over purchase lines; country is the
-    one last told before the point.
+    segment last told before the point.
     """
     own = events.where("user_id is not null")
-    told = updates.where("country is not null").select("user_id", BUILT, "country", "updated_at")
+    told = updates.select("user_id", BUILT, _told(segment).alias("country"), "updated_at").where(
+        "country is not null"
+    )
     changes = _by_order(own).unionByName(_new_items(own), allowMissingColumns=True)
     changes = changes.unionByName(told, allowMissingColumns=True)
     cells = changes.groupBy("user_id", BUILT).agg(
@@ -46,7 +51,7 @@ def transform(events: DataFrame, updates: DataFrame, grid: Grid) -> DataFrame:
     return filled.select(
         "user_id",
         "as_of",
-        "country",
+        F.when(F.col("country") != "", F.col("country")).alias("country"),  # empty: it was cleared
         "n_events",
         "n_orders",
         "n_items",
@@ -55,6 +60,14 @@ def transform(events: DataFrame, updates: DataFrame, grid: Grid) -> DataFrame:
         days_since("last").alias("days_since_last"),
         F.when(F.col("n_prices") > 0, F.col("price_sum") / F.col("n_prices")).alias("mean_price"),
     )
+
+
+def _told(segment: Segment) -> Column:
+    """What an update says of the segment; null where it says nothing, empty where it was cleared."""
+    if segment.key is None:
+        return F.col(segment.column)
+    found = F.try_element_at(segment.column, F.lit(segment.key))
+    return F.when(F.col(segment.column).isNotNull(), F.coalesce(found, F.lit("")))
 
 
 def _by_order(own: DataFrame) -> DataFrame:

@@ -68,7 +68,8 @@ class Answers:
     ) -> Answered | str:
         """The answer, logged and counted; or its entity tag, where the caller says that they have it. tagged: whether it has one.
 
-        Raises ServiceFailed before the first release, NotThere for what the release or the kept pages do not know.
+        Raises ServiceFailed before the first release, NotThere for what the release or the kept pages do not know, AnotherQuestion
+        for a further page of another question.
         """
         started = time.perf_counter()
         loaded = self.service.live.serving_for(ask.user_id or ask.session_id)
@@ -133,12 +134,12 @@ class Answers:
 
     def _merged(self, held: UserState, ask: Ask) -> tuple[UserState, bool]:
         """With the events that came since. The first says whether the history alone has something to say."""
-        if held.country is None and ask.country:
-            held = replace(held, country=ask.country)
-        sessions = getattr(self.service, "sessions", None)
-        if sessions is None or (ask.user_id is None and ask.session_id is None):
-            return held, len(held.item_ids) > 0
-        return sessions.merged(held, ask.user_id, ask.session_id), len(held.item_ids) > 0
+        state, sessions = held, getattr(self.service, "sessions", None)
+        if sessions is not None and (ask.user_id is not None or ask.session_id is not None):
+            state = sessions.merged(held, ask.user_id, ask.session_id)
+        if state.country is None and ask.country:  # a user's own counts, and one that was cleared is none
+            state = replace(state, country=ask.country)
+        return state, len(held.item_ids) > 0
 
     def _key(
         self, ask: Ask, state: UserState, view: View, rules: Version, degraded: tuple[str, ...]
@@ -198,9 +199,8 @@ class Answers:
             found.shown,
         )
         self.service.exposures.log(exposure)
-        return Answered(
-            request_id, version, variant, self.service.rulebook.current().version, ask.page, found, etag
-        )
+        rules, last = self.service.rulebook.current().version, self.limits.max_pages
+        return Answered(request_id, version, variant, rules, ask.page, last, found, etag)
 
     # -- elsewhere
 
@@ -226,7 +226,8 @@ class Answers:
             self.lists.put(key, found)
             if self.shared:
                 self.shared.put(self.shared.key(key, view, rules, ask), found)
-        return Answered("", loaded.pointer.version, loaded.variant, rules.version, 1, found)
+        last = self.limits.max_pages
+        return Answered("", loaded.pointer.version, loaded.variant, rules.version, 1, last, found)
 
 
 def known(recommender: Recommender, item_id: str) -> dict:

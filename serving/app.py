@@ -70,7 +70,7 @@ class Service:
         self.histories = Histories(settings, store, self.figures.features.observe)
         self.live = LiveRelease(settings.serving.pointer_seconds, self._accepts, self._swapped)
         self.live.dropped = self._forget_soon
-        self.overlay = Overlay()
+        self.overlay = Overlay(segment=settings.features.segment)
         self.sessions = Sessions(settings, self.overlay.profile)
         self.searching = Searching(settings, self)
         self.told = ToldItems(self.overlay)
@@ -177,6 +177,7 @@ class Service:
             released_at=pointer.at if pointer else None,
             features=told,
             fault=self.live.fault,
+            beside=self.live.told_beside(),
         )
 
 
@@ -202,9 +203,7 @@ def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
     app.add_middleware(Slashes)
     shortcuts: Ways = {}
     app.add_middleware(Shortcuts, ways=shortcuts)
-    app.add_middleware(
-        RequestLog, figures=service.figures, completed=completed, defect=problems.defect
-    )
+    app.add_middleware(RequestLog, figures=service.figures, completed=completed, defect=problems.defect)
     problems.install(app)
     app.include_router(routes.v1(settings, service))
     app.include_router(search.routes(settings, service))

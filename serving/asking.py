@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
 
+from aisle.checked import Checked
 from aisle.settings import Settings
 from engine.rules import Chosen, PriceRange, Rules
 from serving import proof
+from serving.same_question import given
 from serving.schemas import questions
 
 Kind = Literal["recommendations", "similar", "together", "popular", "trending"]
@@ -38,7 +41,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "summary": "A category page, with a pinned and a boosted item",
         "value": {
             "user_id": "12347",
-            "category": "lights",
+            "category": "LIGHT",
             "rules": {
                 "pins": [{"item_id": "21731", "position": 1}],
                 "boosts": [{"column": "brand", "value": "Own", "times": 1.5}],
@@ -56,7 +59,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 class Ask:
     """One question, however it came. Hashable: what is asked is part of a cached answer's key.
 
-    page: from 1 on; beyond the first it goes on with the answer `request_id`. exact: reasons by TreeSHAP.
+    page: from 1 on; beyond the first it goes on with the answer `request_id`. exact: reasons by TreeSHAP. given: of a further page,
+    the names of what was sent with it, see `serving.same_question`.
 
     Raises NoProof where the request that is being answered may not ask for this user.
     """
@@ -74,6 +78,7 @@ class Ask:
     page: int = 1
     request_id: str | None = None
     exact: bool = False
+    given: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         proof.require(self.user_id)
@@ -100,8 +105,31 @@ class Ask:
         return replace(self, user_id=user_id)
 
 
-class _Body(BaseModel):
+class _Body(Checked):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _pages(page: int, request_id: str | None) -> Sequence[str]:
+    if page == 1 or request_id is not None:
+        return ()
+    return [f"page {page} needs the request_id of the answer that it goes on with"]
+
+
+def _one_subject(item_id: str | None, basket: Sequence[str]) -> Sequence[str]:
+    return ["give item_id or basket, not both"] if item_id is not None and basket else ()
+
+
+def _a_subject(item_id: str | None, basket: Sequence[str], page: int) -> Sequence[str]:
+    """A further page has the one of its first page."""
+    if item_id is not None or basket or page > 1:
+        return ()
+    return ["needs item_id or basket: what should the items go with?"]
+
+
+def _prices(min_price: float | None, max_price: float | None) -> Sequence[str]:
+    if min_price is None or max_price is None or min_price <= max_price:
+        return ()
+    return [f"min_price {min_price} is above max_price {max_price}"]
 
 
 def bodies(settings: Settings) -> SimpleNamespace:
@@ -149,15 +177,13 @@ def bodies(settings: Settings) -> SimpleNamespace:
         request_id: Answer = None
         explain: Exact = False
 
-        @model_validator(mode="after")
-        def _pages(self) -> Self:
-            if self.page > 1 and self.request_id is None:
-                raise ValueError(f"page {self.page} needs the request_id of the answer that it goes on with")
-            return self
+        between = (_pages,)
 
         def _ask(self, kind: Kind, **more: Any) -> Ask:
-            own = {name: getattr(self, name) for name in names}
-            return Ask(kind=kind, **own, exact=self.explain, **more)
+            held = self.__dict__
+            own = {name: held[name] for name in names}
+            sent = given(self) if self.page > 1 else ()
+            return Ask(kind=kind, **own, exact=self.explain, given=sent, **more)
 
     names = tuple(name for name in Shared.model_fields if name != "explain")
 
@@ -170,21 +196,13 @@ def bodies(settings: Settings) -> SimpleNamespace:
         item_id: Id | None = Field(default=None, description="What goes with the item whose page it is.")
         basket: tuple[Id, ...] = Field(default=(), max_length=100, description="What goes with all of these.")
 
-        @model_validator(mode="after")
-        def _one_subject(self) -> Self:
-            if self.item_id is not None and self.basket:
-                raise ValueError("give item_id or basket, not both")
-            return self
+        between = (_pages, _one_subject)
 
         def ask(self, kind: Kind = "recommendations") -> Ask:
             return self._ask(kind, item_id=self.item_id, basket=self.basket, rules=self.rules)
 
     class RelatedQuestion(RecommendationQuestion):
-        @model_validator(mode="after")
-        def _a_subject(self) -> Self:
-            if self.item_id is None and not self.basket:
-                raise ValueError("needs item_id or basket: what should the items go with?")
-            return self
+        between = (_pages, _one_subject, _a_subject)
 
     class SimilarQuestion(Ruled):
         item_id: Id
@@ -207,18 +225,12 @@ def bodies(settings: Settings) -> SimpleNamespace:
             default=[], max_length=1000, description="Item ids not to show; may be repeated."
         )
 
-        @model_validator(mode="after")
-        def _prices(self) -> Self:
-            if self.min_price is not None and self.max_price is not None and self.min_price > self.max_price:
-                raise ValueError(f"min_price {self.min_price} is above max_price {self.max_price}")
-            return self
+        between = (_pages, _prices)
 
         def ruled(self) -> Rules:
-            if not (
-                self.in_stock or self.brand or self.exclude or self.min_price or self.max_price is not None
-            ):
-                return NO_RULES
             some = self.min_price is not None or self.max_price is not None
+            if not (some or self.in_stock or self.brand or self.exclude):
+                return NO_RULES
             return Rules(
                 in_stock=self.in_stock,
                 price=PriceRange(min=self.min_price, max=self.max_price) if some else None,
@@ -227,7 +239,9 @@ def bodies(settings: Settings) -> SimpleNamespace:
             )
 
         def ask(self, kind: Kind, item_id: str | None = None) -> Ask:
-            return self._ask(kind, item_id=item_id, rules=self.ruled())
+            """item_id: of the path."""
+            found = self._ask(kind, item_id=item_id, rules=self.ruled())
+            return replace(found, given=(*found.given, "item_id")) if item_id and self.page > 1 else found
 
     class RecommendationParameters(ListParameters):
         item_id: Id | None = Field(default=None, description="What goes with this item.")
@@ -235,11 +249,7 @@ def bodies(settings: Settings) -> SimpleNamespace:
             default=[], max_length=100, description="What goes with these; may be repeated."
         )
 
-        @model_validator(mode="after")
-        def _one_subject(self) -> Self:
-            if self.item_id is not None and self.basket:
-                raise ValueError("give item_id or basket, not both")
-            return self
+        between = (_pages, _prices, _one_subject)
 
         def ask(self, kind: Kind = "recommendations", item_id: str | None = None) -> Ask:
             return self._ask(kind, item_id=self.item_id, basket=tuple(self.basket), rules=self.ruled())

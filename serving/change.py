@@ -98,6 +98,9 @@ def complete(settings: Settings, change: Change, api: str | None) -> dict:
         go_back(settings, change, str(error))
         raise
     record_id = _record(settings, change)
+    second = release.beside()
+    if second and second.pointer.version == change.to:  # it answers everybody now
+        release.put_beside(None)
     _registry(settings, change)
     _done()
     return {"api": served, "record_id": record_id}

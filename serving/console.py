@@ -12,6 +12,7 @@ from aisle import clock, features, lake
 from aisle.errors import NotThere, SettingsError
 from aisle.settings import Settings
 from aisle.terminal import rendered
+from engine.cut import Cut
 from engine.state import UserState, from_frame
 from serving import alone, live, release
 from serving.alone import Answer
@@ -76,7 +77,8 @@ def _session(settings: Settings, session: str) -> UserState:
     columns = ["session_id", "user_id", "item_id", "event_type", "event_time", "quantity"]
     events = lake.read_frame("silver.interactions", columns=columns, filters=[("session_id", "=", session)])
     events = events[events["item_id"].notna()].sort_values("event_time", ascending=False)
-    events = events.head(settings.features.history_length)
+    cut = Cut.of(settings.features)
+    events = events.iloc[list(cut.kept(events["item_id"].tolist(), events["event_type"].tolist()))]
     times = events["event_time"].astype("datetime64[s, UTC]").astype("int64")
     return UserState(
         session,

@@ -16,7 +16,7 @@ from aisle.settings import Settings
 from serving import policy, proof
 from serving.figures import Figures
 from serving.keys import Caller, Keyring, Receive, Scope, Send, local
-from serving.limits import WHOLE, Bodies, Rates
+from serving.limits import LARGE, MADE, WHOLE, Bodies, Rates
 from serving.policy import LOCAL, OPEN
 from serving.shedding import Gate
 from serving.telemetry import stage
@@ -113,6 +113,9 @@ class Door:
 
         async def sending(message: dict[str, Any]) -> None:
             place.leave()
+            size = len(message.get("body", b""))
+            if size > LARGE:
+                scope[MADE] = size
             await send(message)
 
         try:

@@ -1,18 +1,19 @@
 """Why this, why not that, why empty: one question gone through again, stage by stage, with what each stage did to an item."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Body, Request
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
+from aisle.checked import Checked
 from aisle.errors import NotThere
 from aisle.settings import Settings
 from engine.ranking import DEPTH
 from engine.recommender import Ranked
 from engine.rules import had
 from engine.state import UserState, epoch
-from serving import reasons
+from serving import examples, reasons
 from serving.asking import Ask, Kind, bodies
 from serving.ladder import Listing, climb, hidden, speaks
 from serving.routes import NOT_THERE
@@ -63,10 +64,14 @@ class OfItem(BaseModel):
     reason: Reason | None = Field(
         description="Why it is where it is, parts by TreeSHAP; None for a forbidden item."
     )
+    parts_by_feature: dict[str, float] = Field(
+        {},
+        description="What each feature that the ranker reads added, largest first: the reason's parts are their sums. Empty where no ranker ordered it.",
+    )
 
 
 class Explanation(BaseModel):
-    model_config = ConfigDict(protected_namespaces=())
+    model_config = ConfigDict(protected_namespaces=(), json_schema_extra={"example": examples.EXPLANATION})
 
     request_id: str
     model_version: str
@@ -79,10 +84,27 @@ class Explanation(BaseModel):
     item: OfItem | None = None
 
 
+def _can_be_asked(question: Any, kind: Kind) -> list[str]:
+    """As the list's own path would say it."""
+    faults = []
+    if kind in ("similar", "together") and not (question.item_id or question.basket):
+        faults.append(f"question: {kind} needs item_id or basket: what should the items go with?")
+    if kind == "similar" and question.basket:
+        faults.append("question: similar goes by one item_id, not by a basket")
+    return faults
+
+
+def _first_page(question: Any) -> list[str]:
+    """Which is the one that is worked out again."""
+    if question.page == 1 and question.request_id is None:
+        return []
+    return ["question: the first page is explained; leave page and request_id out"]
+
+
 def routes(settings: Settings, service: Any) -> APIRouter:
     router, asked = APIRouter(prefix="/v1", tags=["version 1"], responses=PROBLEMS), bodies(settings)
 
-    class ExplainQuestion(BaseModel):
+    class ExplainQuestion(Checked):
         model_config = ConfigDict(extra="forbid")
 
         question: asked.RecommendationQuestion
@@ -93,21 +115,7 @@ def routes(settings: Settings, service: Any) -> APIRouter:
             default=None, description="Why is it there, or why not? Without it: the trace alone."
         )
 
-        @model_validator(mode="after")
-        def _one_that_can_be_asked(self) -> Self:
-            """As the list's own path would say it, and of the first page, which is the one that is worked out again."""
-            asked, faults = self.question, []
-            if self.kind in ("similar", "together") and not (asked.item_id or asked.basket):
-                faults.append(
-                    f"question: {self.kind} needs item_id or basket: what should the items go with?"
-                )
-            if self.kind == "similar" and asked.basket:
-                faults.append("question: similar goes by one item_id, not by a basket")
-            if asked.page > 1 or asked.request_id is not None:
-                faults.append("question: the first page is explained; leave page and request_id out")
-            if faults:
-                raise ValueError("; ".join(faults))
-            return self
+        between = (_can_be_asked, _first_page)
 
     @router.post("/explain", summary="Why this, why not that, why empty", responses=NOT_THERE)
     def explain(
@@ -191,6 +199,9 @@ def of_item(
         by_ranker = 1 + int((scores[found.item] > scores[row]).sum())
     shown_at = rows.index(row) + 1 if row in rows else None
     told = None if removed else listing.told([row], exact=True)[0]
+    by_feature: dict[str, float] = {}
+    if ranked and told and told.reason["parts"]:
+        by_feature = view.recommender.parts_by_feature(ranked, row)
     return OfItem(
         item_id=item_id,
         title=view.titles[row],
@@ -203,6 +214,7 @@ def of_item(
         place=int(place[0]) + 1 if len(place) else None,
         score=told.score if told else None,
         reason=reasons.of(told.reason) if told else None,
+        parts_by_feature={name: round(part, reasons.DIGITS) for name, part in by_feature.items()},
     )
 
 

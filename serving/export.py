@@ -1,4 +1,8 @@
-"""All that is known of one person, for them: from the online store, the lake, landing and the journal."""
+"""All that is known of one person, for them: from the online store, the lake, landing and the journal.
+
+Of who was erased and came back only what is from after that; rows that have no time of their own are from before it until `maintain`
+has taken those away.
+"""
 
 from __future__ import annotations
 
@@ -9,32 +13,32 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow.parquet as pq
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from aisle import lake, ledger
+from aisle import erasures, lake, ledger
 from aisle.columns import KINDS
 from aisle.erasures import Erased
 from aisle.tables import CONTRACTS
 from engine.state import UserState
-from serving import segments
+from serving import examples, given, segments
 from serving.features import Unavailable
 from serving.sessions import PREFERENCES, micros
 
 Rows = list[dict[str, Any]]
 Filters = list[tuple[str, str, object]]
 ORIGIN = ("batch_id", "event_month", "ingested_at", "row_number", "set_aside_reason", "at")
-TABLES = (
+UPDATES, OUTCOMES = "silver.user_updates", "ops.outcomes"
+WITHOUT_TIMES = (
     "silver.users",
-    "silver.user_updates",
-    "ops.recommendations",
-    "ops.outcomes",
     "ops.evaluations",
     "gold.user_stats",
-)
+)  # of what happened: those rows are made of others
 
 
 class Export(BaseModel):
     """complete: whether the online store answered; the lake's rows are there in any case."""
+
+    model_config = ConfigDict(json_schema_extra={"example": examples.EXPORT})
 
     user_id: str
     complete: bool
@@ -48,7 +52,9 @@ class Export(BaseModel):
         description="Every event that is stored, newest first; what was done in their sessions before they were known, too."
     )
     sessions: list[str] = Field(description="That are known to be theirs.")
-    other: dict[str, Rows] = Field(description="Rows of other tables, by table.")
+    other: dict[str, Rows] = Field(
+        description="Rows of other tables, by table. The answers that were given, in `ops.recommendations`, are there at once."
+    )
 
 
 def state_of(service: Any, user_id: str) -> tuple[UserState, bool]:
@@ -79,7 +85,7 @@ def of(service: Any, user_id: str) -> Export:
     sessions = sessions_of(service, user_id)
     stored = _table("silver.interactions", own) + _anonymous(sessions)
     events = {row["event_id"]: row for row in _plain(stored, erased)}
-    updates = _plain(_table("silver.user_updates", own), erased)
+    updates = _plain(_table(UPDATES, own), erased)
     for kind, row in landed(user_id, sessions):
         if kind == "events":
             events.setdefault(row["event_id"], row)
@@ -100,8 +106,27 @@ def of(service: Any, user_id: str) -> Export:
         ],
         events=sorted(kept, key=lambda row: row["event_time"], reverse=True),
         sessions=sessions,
-        other={} if erased else {name: rows for name in TABLES if (rows := _plain(_table(name, own), None))},
+        other={name: rows for name, rows in other(user_id, sessions, erased).items() if rows},
     )
+
+
+def other(user_id: str, sessions: list[str], erased: Erased | None) -> dict[str, Rows]:
+    """Rows of the other tables, and the answers that are on their way into theirs."""
+    own: Filters = [("user_id", "=", user_id)]
+    since = erased.moment if erased else None
+    moments = {UPDATES: "updated_at", OUTCOMES: "served_at"}
+    found = {
+        UPDATES: _table(UPDATES, own),
+        OUTCOMES: given.of_table(OUTCOMES, user_id, sessions),
+    }
+    later = {
+        name: [row for row in rows if since is None or row[moments[name]] > since]
+        for name, rows in found.items()
+    }
+    later[given.SHOWN] = given.answers(user_id, sessions, since)
+    if erased is None or erasures.is_done(erased):
+        later |= {name: _table(name, own) for name in WITHOUT_TIMES}
+    return {name: _plain(rows, None) for name, rows in later.items()}
 
 
 def sessions_of(service: Any, user_id: str) -> list[str]:
@@ -141,9 +166,7 @@ def landed(user_id: str, sessions: list[str]) -> list[tuple[str, dict[str, Any]]
     Those of the user, and those of nobody in these sessions.
     """
 
-    def theirs(row: dict[str, Any]) -> bool:
-        return row.get("user_id") == user_id or (not row.get("user_id") and row.get("session_id") in sessions)
-
+    theirs = given.theirs(user_id, sessions)
     done = {batch for batch, row in ledger.latest().items() if row["status"] == ledger.SILVER}
     found = []
     for kind, batch in ledger.landed():

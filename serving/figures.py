@@ -15,6 +15,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from serving import unsent
+
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # set before the workers start, because prometheus_client looks when it is imported
 SHARED = "_AISLE_FIGURES"  # the same folder, where we have set it: importing Feast sets FOLDER too
@@ -98,6 +100,7 @@ class Figures:
         self.swaps = Counter(
             "aisle_release_swaps", "Looks that found a new release", ["outcome"], registry=self.registry
         )
+        self.registry.register(unsent.GIVEN_UP)
 
         # Finding what belongs to some labels costs more than counting: each is found once.
         self._requests, self._request_seconds, self._stage, self._answer, self._cache = (

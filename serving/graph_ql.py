@@ -19,10 +19,11 @@ from pydantic_core import to_json
 from strawberry.extensions import MaxTokensLimiter
 from strawberry.schema.config import StrawberryConfig
 
-from aisle.errors import NotThere, ServiceFailed, TurnedAway
+from aisle.errors import AnotherQuestion, NotThere, ServiceFailed, TurnedAway
 from aisle.settings import Settings
+from serving import examples
 from serving.asking import bodies
-from serving.graph_cost import Bounded
+from serving.graph_bounds import Bounded
 from serving.graph_types import Query
 from serving.problems import shown
 from serving.search_asking import bodies as search_bodies
@@ -64,7 +65,8 @@ def told(error: GraphQLError) -> dict[str, Any]:
     if isinstance(cause, ServiceFailed):
         return {"type": "urn:aisle:problem:not-ready", "status": 503}
     if isinstance(cause, TurnedAway):
-        return {"type": f"urn:aisle:problem:{cause.kind}", "status": cause.status}
+        faults = {"errors": cause.faults} if isinstance(cause, AnotherQuestion) else {}
+        return {"type": f"urn:aisle:problem:{cause.kind}", "status": cause.status, **faults}
     if isinstance(
         cause, GraphQLError | ValueError | RecursionError
     ):  # of the query's text, or a value that is none
@@ -101,6 +103,8 @@ class Asked(BaseModel):
 class Told(BaseModel):
     """data: null where the query was refused as a whole. errors: each with a problem in its extensions."""
 
+    model_config = ConfigDict(json_schema_extra={"example": examples.GRAPHQL})
+
     data: dict[str, Any] | None = None
     errors: list[dict[str, Any]] | None = None
 
@@ -110,7 +114,7 @@ def routes(settings: Settings, service: Any) -> APIRouter:
     limits, usual, most = settings.serving.limits, settings.serving.k, settings.serving.max_k
 
     def bound() -> Bounded:
-        return Bounded(limits.graph_depth, limits.graph_items, usual, most)
+        return Bounded(limits.graph_depth, limits.graph_items, limits.graph_values, usual, most)
 
     schema = Schema(
         Query,
@@ -132,7 +136,12 @@ def routes(settings: Settings, service: Any) -> APIRouter:
             told["errors"] = [formatted(each) for each in found.errors]
         return Response(to_json(told), media_type="application/json")
 
-    @router.get("/graphql", summary="The GraphQL schema", response_class=Response)
+    @router.get(
+        "/graphql",
+        summary="The GraphQL schema",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"example": examples.SDL}}}},
+    )
     def sdl() -> Response:
         """In GraphQL's own language, for code generators."""
         return Response(schema.as_str(), media_type="text/plain; charset=utf-8")

@@ -7,23 +7,29 @@ from typing import Any
 import strawberry
 from pydantic_core import from_json
 from strawberry import ID, Info
-from strawberry.scalars import JSON
 
 from aisle.errors import NotThere
 from serving import answers
+from serving.graph_asking import OF_LISTS, OF_ONE, OF_SEARCH, OF_SUBJECTS, Reason, field, reason
 from serving.search_graph import SearchResult, search
 from serving.shedding import let_others_go
 from serving.telemetry import request_id
 
 
-@strawberry.type
-class Reason:
-    """Why an item is on the list."""
+def listing(kind: str, question: str, arguments: dict[str, Any], description: str) -> Any:
+    """A field that is the list of the REST path of this name. question: its model, see serving.asking."""
 
-    source: str
-    text: str
-    evidence: JSON | None
-    parts: JSON
+    async def listed(self: Any, info: Info, **given: Any) -> List:
+        """Raises ValidationError, NotThere, ServiceFailed, TurnedAway: the error's problem."""
+        context = info.context
+        if isinstance(self, Item):
+            given["item_id"] = self.item_id
+        ask = getattr(context["asked"], question)(**given).ask(kind)
+        await let_others_go()
+        found = await context["service"].answers.ask(ask, f"{request_id()}.{next(context['numbers'])}")
+        return List.of(from_json(found.body))
+
+    return field(listed, arguments, "List | None", description)
 
 
 @strawberry.type
@@ -35,9 +41,7 @@ class Item:
     price: float | None
     categories: list[str]
 
-    @strawberry.field(description="Items like this one.")
-    async def similar(self, info: Info, k: int | None = None) -> List | None:
-        return await _list("similar", "SimilarQuestion", info, item_id=self.item_id, k=k)
+    similar: List | None = listing("similar", "SimilarQuestion", OF_LISTS, "Items like this one.")
 
 
 @strawberry.type
@@ -62,137 +66,87 @@ class Recommended:
 
 @strawberry.type
 class List:
-    """An answer. requestId: send it along with impressions and clicks."""
+    """An answer. requestId: send it along with impressions and clicks, and with `page` to turn the page; nextPage: null where
+    nothing is left."""
 
     request_id: str
     model_version: str
     variant: str
+    rules_version: int
     rung: str
     degraded: list[str]
+    page: int
+    next_page: int | None
     items: list[Recommended]
 
-
-def ranking(kind: str, description: str) -> Any:
-    """A field that lists what everybody does."""
-
-    async def listed(
-        info: Info,
-        k: int | None = None,
-        country: str | None = None,
-        category: str | None = None,
-        rules: JSON | None = None,
-    ) -> List | None:
-        return await _list(kind, "ListQuestion", info, k=k, country=country, category=category, rules=rules)
-
-    return strawberry.field(listed, description=description)
+    @classmethod
+    def of(cls, told: dict[str, Any]) -> List:
+        """told: the REST answer, see schemas.Recommendations."""
+        items = [
+            Recommended(
+                item_id=ID(each["item_id"]),
+                title=each["title"],
+                price=each.get("price"),
+                position=each["position"],
+                score=each["score"],
+                pinned=each.get("pinned", False),
+                reason=reason(each["reason"]),
+            )
+            for each in told["items"]
+        ]
+        return cls(
+            request_id=told["request_id"],
+            model_version=told["model_version"],
+            variant=told["variant"],
+            rules_version=told["rules_version"],
+            rung=told["rung"],
+            degraded=told["degraded"],
+            page=told["page"],
+            next_page=told["next_page"],
+            items=items,
+        )
 
 
 @strawberry.type
 class Query:
     """What a page may ask for. A field that cannot be answered is null, with its error beside; the others are answered."""
 
-    @strawberry.field(description="What a user, a session, an item's or a basket's visitor may like.")
-    async def recommendations(
-        self,
-        info: Info,
-        k: int | None = None,
-        user_id: ID | None = None,
-        session_id: ID | None = None,
-        item_id: ID | None = None,
-        basket: list[ID] | None = None,
-        country: str | None = None,
-        category: str | None = None,
-        placement: str | None = None,
-        rules: JSON | None = None,
-    ) -> List | None:
-        return await _list("recommendations", "RecommendationQuestion", **locals())
-
-    @strawberry.field(description="Items like one.")
-    async def similar(
-        self,
-        info: Info,
-        item_id: ID,
-        k: int | None = None,
-        user_id: ID | None = None,
-        category: str | None = None,
-        rules: JSON | None = None,
-    ) -> List | None:
-        return await _list("similar", "SimilarQuestion", **locals())
-
-    @strawberry.field(description="What is bought together with an item or a basket.")
-    async def together(
-        self,
-        info: Info,
-        k: int | None = None,
-        item_id: ID | None = None,
-        basket: list[ID] | None = None,
-        rules: JSON | None = None,
-    ) -> List | None:
-        return await _list("together", "RelatedQuestion", **locals())
-
-    popular: List | None = ranking("popular", "What is bought most, overall, in a country or a category.")
-    trending: List | None = ranking("trending", "What is on the rise, overall, in a country or a category.")
-
-    @strawberry.field(description="What a text finds, with facets; without one, what filters let through.")
-    async def search(
-        self,
-        info: Info,
-        q: str | None = None,
-        k: int | None = None,
-        user_id: ID | None = None,
-        session_id: ID | None = None,
-        country: str | None = None,
-        category: str | None = None,
-        placement: str | None = None,
-        typing: bool | None = None,
-        page: int | None = None,
-        request_id: str | None = None,
-        rules: JSON | None = None,
-    ) -> SearchResult | None:
-        asked = {name: value for name, value in locals().items() if name not in ("self", "info")}
-        return await search(info, **asked)
+    recommendations: List | None = listing(
+        "recommendations",
+        "RecommendationQuestion",
+        OF_SUBJECTS,
+        "What a user, a session, an item's or a basket's visitor may like.",
+    )
+    similar: List | None = listing("similar", "SimilarQuestion", OF_ONE, "Items like one.")
+    together: List | None = listing(
+        "together", "RelatedQuestion", OF_SUBJECTS, "What is bought together with an item or a basket."
+    )
+    popular: List | None = listing(
+        "popular", "ListQuestion", OF_LISTS, "What is bought most, overall, in a country or a category."
+    )
+    trending: List | None = listing(
+        "trending", "ListQuestion", OF_LISTS, "What is on the rise, overall, in a country or a category."
+    )
+    search: SearchResult | None = field(
+        search,
+        OF_SEARCH,
+        "SearchResult | None",
+        "What a text finds, with facets; without one, what filters let through.",
+    )
 
     @strawberry.field(description="One item.")
     async def item(self, info: Info, item_id: ID) -> Item | None:
         return await _item(info, item_id)
 
 
-async def _list(kind: str, question: str, info: Info, self: Any = None, **given: Any) -> List:
-    """given: the field's arguments. Raises ValidationError, NotThere, ServiceFailed, TurnedAway: the error's problem."""
-    context = info.context
-    model = getattr(context["asked"], question)
-    ask = model(**{name: value for name, value in given.items() if value is not None}).ask(kind)
-    await let_others_go()
-    found = await context["service"].answers.ask(ask, f"{request_id()}.{next(context['numbers'])}")
-    told = from_json(found.body)
-    items = [
-        Recommended(
-            item_id=ID(each["item_id"]),
-            title=each["title"],
-            price=each.get("price"),
-            position=each["position"],
-            score=each["score"],
-            pinned=each.get("pinned", False),
-            reason=Reason(
-                source=each["reason"]["source"],
-                text=each["reason"]["text"],
-                evidence=each["reason"].get("evidence"),
-                parts=each["reason"].get("parts", {}),
-            ),
-        )
-        for each in told["items"]
-    ]
-    return List(
-        request_id=told["request_id"],
-        model_version=told["model_version"],
-        variant=told["variant"],
-        rung=told["rung"],
-        degraded=told["degraded"],
-        items=items,
-    )
-
-
 async def _item(info: Info, item_id: str) -> Item:
+    """As GET /v1/items/{item_id}. Raises NotThere, ServiceFailed."""
     service = info.context["service"]
     view = await service.answers.view(service.live.serving())
-    return Item(item_id=ID(item_id), **answers.known(view.recommender, item_id))
+    try:
+        told = answers.known(view.recommender, item_id)
+    except NotThere:
+        told = service.overlay.item(item_id)  # a new one, whose place among the others takes a moment
+        if told is None:
+            raise
+    return Item(item_id=ID(item_id), **told)

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from serving.problems import problem
+from serving.problems import defect, problem
 
 ALWAYS = (
     (b"vary", b"Origin"),  # whoever asks: what a page elsewhere may read has another header, see Cors
@@ -57,12 +57,35 @@ def _with_origin(vary: bytes) -> bytes:
     return vary if b"origin" in named else vary + b", Origin"
 
 
+class Readable:
+    """ASGI middleware: what nobody foresaw is answered below the headers of CORS, without which a page may not read it."""
+
+    def __init__(self, app: Any):
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        begun = False
+
+        async def sending(message: Any) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, sending)
+        except Exception as error:
+            if begun:
+                raise
+            await defect(Request(scope), error)(scope, receive, send)
+
+
 class Cors(CORSMiddleware):
     """Closed but for the origins of the settings and of the public keys, which may change while we run."""
 
     def __init__(self, app: Any, origins: Collection[str], of_keys: Callable[[], Collection[str]]):
+        self.plain = app
         super().__init__(
-            app,
+            Readable(app),
             allow_origins=list(origins),
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=ASKED,
@@ -74,7 +97,7 @@ class Cors(CORSMiddleware):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Who sends no Origin is no page elsewhere: there is nothing to tell but Vary, which `completed` does for all."""
         if scope["type"] == "http" and not from_page(scope):
-            await self.app(scope, receive, send)
+            await self.plain(scope, receive, send)
             return
         await super().__call__(scope, receive, send)
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 
-from aisle.errors import BadRows, NotThere
+from aisle.errors import NotThere
 from aisle.settings import Settings
 from serving.received import Judged
 from serving.rows import models
@@ -64,11 +64,11 @@ def routes(settings: Settings, service: Any) -> APIRouter:
         **takes_one(accepted.patch, {**ONE, **MISSING}),
     )
     async def patch_item(request: Request, item_id: ItemId) -> Response:
-        """Price, title or whatever else changes; the rest stays. 404 for an item that nobody knows."""
-        row = await taking.one(request, accepted.patch)
-        if not row:
-            told = "says nothing: name what changes"
-            raise BadRows(f"body: {told}", [{"where": "body", "detail": told, "value": "{}"}])
+        """Price, title or whatever else changes; the rest stays, and null clears what can be empty (RFC 7396).
+
+        404 for an item that nobody knows.
+        """
+        row = await taking.changes(request, accepted.patch)
         return await change_items(Judged(), [(0, {"item_id": item_id, **row})], True)
 
     @router.delete(

@@ -15,19 +15,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from aisle.errors import NotThere
 from engine.places import Places, ordered
-from engine.recommender import Ranked, Recommended, Recommender
+from engine.recommender import Recommended, Recommender
 from engine.rules import Rules, had
-from engine.sources.content import Content
-from engine.sources.item_item import ItemItem
 from engine.state import DAY, UserState, epoch
 from serving.asking import Ask
 from serving.rulebook import RuleBook
+from serving.rungs import Head, curated, popular, related, trending
 from serving.together import Together
 from serving.view import View
 
@@ -36,18 +34,6 @@ REPLAY_SECONDS = (
     90 * DAY
 )  # an event so long after the end of the model's data was sent to a shop that is replayed
 REORDERED = 200  # places that caps and diversity of the recipe give; what follows keeps its order
-
-
-@dataclass(frozen=True)
-class Head:
-    """What one rung says. scores: (n_items,), not finite where it does not show an item. source and evidence: of its
-    reasons, where there is no `ranked` to tell them from."""
-
-    rung: str
-    scores: np.ndarray
-    source: str = ""
-    evidence: Callable[[int], dict] = lambda _: {}
-    ranked: Ranked | None = None
 
 
 @dataclass(frozen=True)
@@ -106,10 +92,13 @@ class Listing:
     def _filled(self, row: int) -> Recommended:
         """An item of a lower rung, or a pinned one that this rung does not speak of."""
         country, popularity = self.state.country, self.view.recommender.popularity
-        score = float(self.view.popular_scores(country)[row])
-        evidence = {"popular_in": popularity.named(country, row)}
-        ids = self.view.recommender.catalogue.item_ids
-        return Recommended(ids[row], score, {"source": "popularity", "evidence": evidence, "parts": {}})
+        item = self.view.recommender.catalogue.item_ids[row]
+        try:
+            score = float(self.view.popular_scores(country)[row])
+            evidence = {"popular_in": popularity.named(country, row)}
+        except Exception:  # popularity is what failed, see _filled_up: the item may be shown, that is all
+            return Recommended(item, 0.0, {"source": "curated", "evidence": {"curated": False}, "parts": {}})
+        return Recommended(item, score, {"source": "popularity", "evidence": evidence, "parts": {}})
 
 
 def moment(recommender: Recommender, state: UserState) -> datetime:
@@ -165,7 +154,7 @@ def climb(
         view, ask, state, now, allowed, rules, together, known, depth, hurried, degraded, book
     )
     own = len(order)
-    order = _filled_up(view, order, allowed, state.country, depth)
+    order = _filled_up(view, order, allowed, state.country, depth, degraded)
     places = Places.of(view.assortment, rules, allowed)
     return Listing(view, ask, state, now, head, order, own, places, allowed, tuple(degraded))
 
@@ -263,7 +252,7 @@ def _ordered(
 
 
 def _filled_up(
-    view: View, order: np.ndarray, allowed: np.ndarray, country: str | None, depth: int
+    view: View, order: np.ndarray, allowed: np.ndarray, country: str | None, depth: int, degraded: list[str]
 ) -> np.ndarray:
     """With what else is allowed, by popularity in the country, up to `depth` rows."""
     if len(order) >= depth or len(order) == np.count_nonzero(allowed):
@@ -273,79 +262,9 @@ def _filled_up(
     try:
         more = view.popular_order(country)
     except Exception:  # popularity is what failed: any order will do
+        if "popular_failed" not in degraded:
+            log.exception("popularity failed, which was to fill a list up")
+            degraded.append("popular_failed")
         more = np.arange(len(allowed))
     more = more[left[more]]
     return np.concatenate([order, more[: depth - len(order)]])
-
-
-# -- the rungs below the user's own
-
-
-def popular(view: View, country: str | None, rung: str) -> Head:
-    named = view.recommender.popularity.named
-    return Head(
-        rung, view.popular_scores(country), "popularity", lambda row: {"popular_in": named(country, row)}
-    )
-
-
-def trending(view: View, country: str | None) -> Head | None:
-    """What is bought more in the last week than the weeks before let expect, in standard deviations of a Poisson count.
-
-    For a country, times how much more of the item it buys than everybody does.
-    """
-    trends = view.recommender.trends
-    week, _, month, _ = trends.recent
-    expected = (month - week) * 7 / 23
-    rise = (week - expected) / np.sqrt(expected + 1)
-    if view.knows_country(country):
-        overall = view.popular_scores(None)
-        rise = rise * np.clip(view.popular_scores(country) / np.maximum(overall, 1e-9), 0.1, 10)
-    scores = np.where((week > 0) & (rise > 0), rise, -np.inf).astype(np.float32)
-    return Head(
-        "trending",
-        scores,
-        "trending",
-        lambda row: {"buyers_7d": int(week[row]), "buyers_30d": int(month[row]), "trending": True},
-    )
-
-
-def related(view: View, ask: Ask, together: Together) -> Head | None:
-    """What goes with an item or a basket; None where the release knows none of it, unless the question is about nothing else."""
-    recommender = view.recommender
-    wanted = [item for item in (*ask.basket, ask.item_id) if item and view.row(item) is not None]
-    if not wanted:
-        if ask.kind in ("similar", "together"):
-            named = ask.item_id or ", ".join(ask.basket[:5])
-            raise NotThere(f"no item {named!r} in the released model; it may be new, deleted or misspelt")
-        return None
-    bought = ask.kind == "together" or bool(ask.basket)
-    scores, source = together.scores(recommender, wanted) if bought else _similar(recommender, wanted[0])
-    alike = {"alike": True} if source == Content.name else {}
-    title = view.titles[recommender.catalogue.index[wanted[0]]]
-    evidence: dict[str, Any] = {"item_id": wanted[0], "title": title, **alike}
-    if len(wanted) > 1:
-        evidence["with"] = wanted
-    scores = np.where(scores > 0, scores, -np.inf) if bought else scores
-    return Head("related", scores, source, lambda _: dict(evidence))
-
-
-def _similar(recommender: Recommender, item_id: str) -> tuple[np.ndarray, str]:
-    """As `Recommender.similar`: bought by the same people, or for an item that came after the fit, read alike."""
-    row, fitted = recommender.catalogue.index[item_id], recommender.catalogue.fitted
-    if fitted is not None and row >= fitted and Content.name in recommender.sources:
-        source: Any = recommender.sources[Content.name]
-        scores = source.similarity[[row]].toarray().ravel().astype(np.float32)
-        return scores + np.float32(1e-6) * recommender.popularity.of_country(None), Content.name
-    source = recommender.sources[ItemItem.name]
-    scores = source.similar(row).astype(np.float32)
-    return scores + np.float32(1e-6) * recommender.popularity.of_country(None), ItemItem.name
-
-
-def curated(view: View, book: RuleBook) -> Head:
-    """The shop's own list, then all else in no order."""
-    scores = np.zeros(len(view), np.float32)
-    for place, item in enumerate(reversed(book.curated), 1):
-        row = view.row(item)
-        if row is not None:
-            scores[row] = place
-    return Head("curated", scores, "curated", lambda row: {"curated": bool(scores[row])})

@@ -15,6 +15,8 @@ from serving.keys import Caller, Receive
 
 KEPT = 20_000  # buckets; who has not asked for longest is forgotten, and so has a full one again
 WHOLE = "aisle.whole"  # in a request's scope: all of its body has come, see serving.protocol
+LARGE = 65_536  # bytes from which on an answer may have to wait until its caller takes it
+MADE = "aisle.made"  # in a request's scope: bytes of what is sent of its answer, where that is large, see serving.unsent
 _BRACKETS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
 
 

@@ -132,7 +132,9 @@ class LiveRelease:
             None,
             0.0,
         )  # looked at last, and when it was refused
+        self._beside_fault: str | None = None
         self.fault: dict | None = None
+        self._instead_of: Pointer | None = None  # refused at the start, so that the one before it answers
         self.looked = threading.Event()
         self._tried: tuple[Pointer | None, float] = (None, 0.0)
         self._stop = threading.Event()
@@ -146,11 +148,14 @@ class LiveRelease:
         self._thread.join(timeout=10)
 
     def serving(self) -> Loaded:
-        """The release to answer with. Raises ServiceFailed before the first."""
+        """The release to answer with. Raises ServiceFailed before the first, or where none can be loaded."""
         if self.current is None:
-            raise ServiceFailed(
-                "no release is loaded: run the train and publish DAGs (`make demo`), or see /readyz"
-            )
+            way_out = "run the train and publish DAGs (`make demo`), or see /readyz"
+            if self.fault:
+                version = self.fault["version"]
+                refused = f"version {version} was refused: " if version else ""
+                way_out = f"{refused}{self.fault['detail']}; see /readyz"
+            raise ServiceFailed(f"no release is loaded: {way_out}")
         return self.current
 
     def serving_for(self, who: str | None) -> Loaded:
@@ -191,22 +196,43 @@ class LiveRelease:
                 raise BundleRejected(f"version {pointer.version} was withdrawn while it was loaded")
         except (AisleError, OSError, MemoryError) as error:
             self._refuse(pointer, error)
-            return False
-        left, self.current, self.fault = self.current, loaded, None
-        log.info("version %s is served", pointer.version, extra={"model_version": pointer.version})
-        self.swapped(self.current)
+            return self.current is None and self._stand_in(pointer, error)
+        self.fault = self._instead_of = None
+        self._swap(loaded)
+        return True
+
+    def _swap(self, loaded: Loaded) -> None:
+        left, self.current = self.current, loaded
+        version = loaded.pointer.version
+        log.info("version %s is served", version, extra={"model_version": version})
+        self.swapped(loaded)
         if left:
             with beside_requests():
                 left.recommender.unload()  # whoever answers with it still brings back what they read
-        return True
+
+    def _stand_in(self, refused: Pointer, why: Exception) -> bool:
+        """At a start whose release is refused, the newest one before it that loads answers; the pointer is looked at still."""
+        for pointer in release.earlier(refused):
+            try:
+                loaded = self._loaded(pointer)
+            except (AisleError, OSError, MemoryError) as error:
+                log.error("nor can version %s answer: %s", pointer.version, error)
+                continue
+            if release.current() != refused:
+                return False  # it moved meanwhile, and where to is looked at next
+            self._instead_of = refused
+            self._swap(loaded)
+            self._tell(refused, why)
+            return True
+        return False
 
     def look_beside(self) -> None:
         """One look at the second release. One that is refused answers nobody, and the first answers all."""
-        found = release.beside()
+        found = self._wanted_beside()
         before, refused = self._beside
         if found == before and (not refused or time.monotonic() - refused < RETRY_SECONDS):
             return
-        self._beside = (found, 0.0)
+        self._beside, self._beside_fault = (found, 0.0), None
         if found is None or self.current is None:
             if self.second:
                 self.second = None
@@ -225,11 +251,30 @@ class LiveRelease:
                 )
         except (AisleError, OSError, MemoryError) as error:
             log.error("version %s is not served beside: %s", found.pointer.version, error)
-            self.second, self._beside = None, (found, time.monotonic())
+            self.second, self._beside, self._beside_fault = None, (found, time.monotonic()), str(error)
             self.dropped()
             return
         self.second = (second, found.share)
         log.info("version %s is served beside, to %.3f of all", found.pointer.version, found.share)
+
+    def _wanted_beside(self) -> release.Beside | None:
+        """The second release as it is set; None where it was barred or is the first one by now."""
+        found = release.beside()
+        first = self.current.pointer.version if self.current else None
+        if found and (found.pointer.version == first or release.barred(found.pointer.version)):
+            return None
+        return found
+
+    def told_beside(self) -> dict | None:
+        """For /readyz: the second release with the share that it answers, or why the one that is set answers nobody."""
+        (refused, _), fault, second = self._beside, self._beside_fault, self.second
+        if refused and fault:
+            pointer, share = refused.pointer, refused.share
+        elif second:
+            pointer, share = second[0].pointer, second[1]
+        else:
+            return None
+        return {"version": pointer.version, "at": pointer.at, "share": share, "fault": fault}
 
     def _loaded(self, pointer: Pointer, variant: str = "") -> Loaded:
         """A release that is ready to answer. The first one comes as fast as it can, another one beside the requests."""
@@ -258,5 +303,14 @@ class LiveRelease:
     def _refuse(self, pointer: Pointer, error: Exception) -> None:
         kept = self.current.pointer.version if self.current else "none"
         log.error("version %s is refused, %s goes on: %s", pointer.version, kept, error)
-        self.fault = {"version": pointer.version, "at": pointer.at, "detail": str(error)}
+        self._tell(pointer, error)
         self.swapped(None)
+
+    def _tell(self, refused: Pointer, error: Exception) -> None:
+        detail = str(error)
+        if self.current and self._instead_of == refused:
+            detail += (
+                f"; version {self.current.pointer.version}, released before it, answers in its place: `aisle rollback` "
+                f"leaves it at that, `aisle promote {refused.version}` stages version {refused.version} again"
+            )
+        self.fault = {"version": refused.version, "at": refused.at, "detail": detail}

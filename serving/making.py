@@ -18,8 +18,9 @@ from serving import reasons
 from serving.asking import Ask
 from serving.cached import Pool
 from serving.exposures import Shown
-from serving.ladder import Head, climb
+from serving.ladder import climb
 from serving.rulebook import Version
+from serving.rungs import Head
 from serving.telemetry import stage
 from serving.view import View
 
@@ -49,13 +50,15 @@ class Made:
 
 @dataclass(frozen=True)
 class Answered:
-    """What goes out. etag: None where the answer must not be held to be the right one next time."""
+    """What goes out. last: the highest page that may be asked for. etag: None where the answer must not be held to be the right
+    one next time."""
 
     request_id: str
     version: str
     variant: str
     rules: int
     page: int
+    last: int
     made: Made
     etag: str | None = None
 
@@ -70,7 +73,7 @@ class Answered:
             "rung": self.made.rung,
             "degraded": list(self.made.pool.degraded),
             "page": self.page,
-            "next_page": self.page + 1 if self.made.more else None,
+            "next_page": self.page + 1 if self.made.more and self.page < self.last else None,
         }
 
     @property

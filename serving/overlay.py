@@ -19,13 +19,14 @@ from typing import Any
 
 import pandas as pd
 
+from aisle.segment import Segment
 from engine.recommender import Recommender
 from serving.laying import is_deleted, laid_over, shows
 from serving.live import Loaded, beside_requests
 from serving.release import Pointer
 from serving.sessions import Profile
 from serving.shelf import Shelf
-from serving.told import ITEM_FIELDS, SHOWN, USER_FIELDS, Row, Told, rows_of
+from serving.told import ITEM_FIELDS, SHOWN, USER_FIELDS, Row, Told, part, rows_of
 
 log = logging.getLogger("aisle.overlay")
 NOTHING = Profile()
@@ -65,8 +66,9 @@ class _Laid:
 class Overlay:
     """Filled by the journal (`take`), read by the request path."""
 
-    def __init__(self, shelf: Shelf | None = None) -> None:
+    def __init__(self, shelf: Shelf | None = None, segment: str = "country") -> None:
         self._version = 0
+        self.segment = Segment.of(segment)
         self.shelf = shelf or Shelf()
         self.items: dict[str, Told] = {}
         self.users: dict[str, Told] = {}
@@ -113,7 +115,9 @@ class Overlay:
                     if kind == "items":
                         self._take_item(row)
                     elif kind == "users" and row["at"] > self._erased.get(row["user_id"], 0):
-                        self.users.setdefault(row["user_id"], Told()).fold(row, USER_FIELDS)
+                        self.users.setdefault(row["user_id"], Told()).fold(
+                            row, {self.segment.column, *USER_FIELDS}
+                        )
                     elif kind == "erasures":
                         self._erase(row["user_id"], row["at"])
         if kind == "items":
@@ -180,7 +184,7 @@ class Overlay:
 
     def profile(self, user_id: str) -> Profile:
         held = self.users.get(user_id)
-        return Profile(held.get("country"), held.get("consent")) if held else NOTHING
+        return Profile(part(held, *self.segment), held.get("consent")) if held else NOTHING
 
     def recommender(self, loaded: Loaded) -> Recommender:
         """The release with all that was told since."""

@@ -4,10 +4,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from aisle.settings import Settings
-from serving import export
+from serving import examples, export
 from serving.received import event_row
 from serving.rows import models
 from serving.schemas import NoQuestion, questions
@@ -21,6 +21,8 @@ PREFERENCE_EXAMPLE = {
 class Preferences(BaseModel):
     """What a user said last of each item; an item whose preference was taken back is in none."""
 
+    model_config = ConfigDict(json_schema_extra={"example": examples.PREFERENCES})
+
     user_id: str
     like: list[str] = []
     dislike: list[str] = []
@@ -28,6 +30,8 @@ class Preferences(BaseModel):
 
 
 class Erasure(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": examples.ERASURE})
+
     user_id: str
     erased_at: str = Field(description="What was known until then is used and shown no more, from now on.")
     sessions: list[str] = Field(description="That were known to be this person's, and go with them.")
@@ -60,7 +64,9 @@ def routes(settings: Settings, service: Any) -> APIRouter:
 
     @router.get("/users/{user_id}/preferences", summary="What a user likes and hides", responses=PROBLEMS)
     def preferences(user_id: UserId, _: Annotated[NoQuestion, Query()]) -> Preferences:
-        """Of the newest features.history_length events of the user."""
+        """The last word on each item, however long ago: of the newest features.history_lasting things that a user said, bought or put
+        into the cart.
+        """
         state, _complete = export.state_of(service, user_id)
         return Preferences(user_id=user_id, **export.preferences(state))
 

@@ -1,4 +1,5 @@
-"""Lists that are made before they are asked for: after a release was swapped in, and after the rules changed.
+"""Lists that are made before they are asked for: after a release was swapped in, after the rules changed, and every
+`answers.prepared_seconds` while what is told of items changes.
 
 The questions of strangers that came most, the popular pages of every country, and the busiest users' own lists, in this
 order. It takes a fifth of a core at most, and begins again when something newer comes.
@@ -7,6 +8,7 @@ order. It takes a fifth of a core at most, and begins again when something newer
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +24,7 @@ from serving.asking import Ask
 log = logging.getLogger("aisle.prepared")
 ASKED = 200  # questions of strangers that are made again
 SHARE = 0.2  # of the time that is worked, so that requests find the interpreter free
-LOOK_SECONDS = 1.0  # between looks at the version of the rules
+LOOK_SECONDS = 1.0  # between looks at the versions of rules and items
 
 
 class Prepared:
@@ -48,14 +50,16 @@ class Prepared:
         self._wanted.set()
 
     def _follow(self) -> None:
-        rules = 0
+        rules, items, began = 0, 0, -math.inf
         while not self._stop.is_set():
             self._wanted.wait(LOOK_SECONDS)
-            current = self.service.rulebook.current().version
-            if not (self._wanted.is_set() or current != rules) or self.service.live.current is None:
+            found = self.service.rulebook.current().version, self.service.overlay.version
+            rested = time.monotonic() - began >= self.settings.answers.prepared_seconds
+            due = self._wanted.is_set() or found[0] != rules or (found[1] != items and rested)
+            if not due or self.service.live.current is None:
                 continue
             self._wanted.clear()
-            rules = current
+            (rules, items), began = found, time.monotonic()
             try:
                 self._prepare()
             except Exception:  # what is not prepared is made when it is asked for

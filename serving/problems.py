@@ -10,7 +10,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from aisle.errors import DiskFull, NotThere, RaceLost, ServiceFailed, TamperedRecord, TurnedAway
+from aisle.errors import (
+    AnotherQuestion,
+    DiskFull,
+    NotThere,
+    RaceLost,
+    ServiceFailed,
+    TamperedRecord,
+    TurnedAway,
+)
 from serving.telemetry import request_id
 
 MEDIA_TYPE = "application/problem+json"
@@ -54,10 +62,24 @@ def _faults(error: RequestValidationError) -> list[dict]:
     return [
         {
             "where": ".".join(map(str, fault["loc"])),
-            "detail": fault["msg"].removeprefix("Value error, "),
+            "detail": fault["msg"].removeprefix("Value error, ") + _unread(fault.get("input")),
             "value": None if fault["type"] == "missing" else shown(fault.get("input")),
         }
         for fault in error.errors()
+    ]
+
+
+def _unread(value: object) -> str:
+    """A body that FastAPI did not read as JSON, since nothing said that it is."""
+    return "; send JSON, with the header Content-Type: application/json" if isinstance(value, bytes) else ""
+
+
+def _placed(request: Request, faults: list[dict]) -> list[dict]:
+    """With where in this request each field stands."""
+    others = "query" if request.method == "GET" else "body"
+    return [
+        {**each, "where": f"{'path' if each['where'] in request.path_params else others}.{each['where']}"}
+        for each in faults
     ]
 
 
@@ -70,11 +92,17 @@ def defect(request: Request, error: Exception) -> JSONResponse:
 def install(app: FastAPI) -> None:
     """Every error of `app` becomes a problem document."""
 
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        faults = _faults(error)
+    def unsound(request: Request, faults: list[dict]) -> JSONResponse:
         told = "; ".join(f"{fault['where']}: {fault['detail']}" for fault in faults)
         return problem(request, 422, "invalid-request", told, faults)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return unsound(request, _faults(error))
+
+    @app.exception_handler(AnotherQuestion)
+    async def another_question(request: Request, error: AnotherQuestion) -> JSONResponse:
+        return unsound(request, _placed(request, error.faults))
 
     @app.exception_handler(NotThere)
     async def not_there(request: Request, error: NotThere) -> JSONResponse:

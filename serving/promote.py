@@ -8,12 +8,16 @@ from __future__ import annotations
 import getpass
 import sys
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from aisle.errors import AisleError, GateBlocked, NotThere
 from aisle.settings import Settings
 from aisle.stages import StepContext
 from serving import change, live, probe, release
 from serving.release import Pointer
+
+if TYPE_CHECKING:
+    from aisle.registry import Registry
 
 UNSEEN = "not looked at"
 
@@ -90,7 +94,7 @@ def _said(done: dict) -> str:
     return f"version {done['version']} is released{before}; API: {done['api']}"
 
 
-def _who() -> str:
+def who() -> str:
     try:
         return f"command:{getpass.getuser()}"
     except (KeyError, OSError):  # a container's user without a name
@@ -103,32 +107,34 @@ def promote(settings: Settings, version: str, override: str | None = None) -> st
     Raises GateBlocked, NotThere, BundleRejected (the smoke check is never overridden), ServiceFailed.
     """
     from aisle.registry import Registry
+
+    registry = Registry(settings)
+    version = str(registry.version(version).version)
+    require_release(settings, registry, version, override)
+    kind = "override" if override else "promote"
+    done = _promote(settings, version, kind, who(), (override or "").strip())
+    decision = f"; decision {done['record_id']}" if "record_id" in done else ""
+    return f"{_said(done)}{decision}"
+
+
+def require_release(settings: Settings, registry: Registry, version: str, override: str | None) -> None:
+    """The gate's pass or a reason to do without, and the version staged. Raises GateBlocked, BundleRejected."""
     from serving import stage
 
     if override is not None and not override.strip():
         raise GateBlocked(
             "--override needs a reason, which is recorded: --override 'holiday stock must show today'"
         )
-    registry = Registry(settings)
-    version = str(registry.version(version).version)
     if override is None:
         stage.require_pass(registry, version)
     stage.stage(settings, registry, version)
-    kind = "override" if override else "promote"
-    done = _promote(settings, version, kind, _who(), (override or "").strip())
-    decision = f"; decision {done['record_id']}" if "record_id" in done else ""
-    return f"{_said(done)}{decision}"
 
 
 def _target(held: Pointer) -> Pointer:
     """The newest release before `held` that is not barred and still whole. Raises NotThere."""
-    passed, version = {held.version}, held.previous
-    while version and version not in passed:
-        passed.add(version)
-        found = release.released(version)
-        if found and not release.barred(version) and release.staged(version):
-            return found
-        version = found.previous if found else None
+    found = next(release.earlier(held), None)
+    if found:
+        return found
     raise NotThere(
         f"no release before version {held.version} to go back to; `aisle promote V` releases another one"
     )
@@ -153,7 +159,7 @@ def rollback(settings: Settings, reason: str = "rolled back by hand") -> str:
             )
         target = _target(held)
         api = probe.api_url()
-        begun = change.begin("rollback", target, held.version, _who(), reason)
+        begun = change.begin("rollback", target, held.version, who(), reason)
         return _complete_rollback(settings, begun, api)
 
 

@@ -47,7 +47,7 @@ def words(evidence: dict[str, Any]) -> str:
     """One line for a shopper.
 
     event_type: what they did, with the item itself (`times`, on so many days, `days_ago` last) or with another one of their
-    history (`item_id`, `title`), or with most of it (`taste`). popular_in: a country.
+    history (`item_id`, `title`), or with most of it (`taste` without one). popular_in: a country.
     """
     did = DID.get(evidence.get("event_type", ""), "came across")
     if "times" in evidence:
@@ -59,7 +59,7 @@ def words(evidence: dict[str, Any]) -> str:
         return f"Customers who bought what you are looking at, such as {evidence['title']}, bought it too"
     if evidence.get("item_id"):
         name = evidence.get("title") or evidence["item_id"]
-        if not evidence.get("alike"):
+        if not (evidence.get("alike") or evidence.get("taste")):
             return f"Customers who bought {name} bought it too"
         return f"Like {name}, which you {did}" if "event_type" in evidence else f"Like {name}"
     if "trending" in evidence:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from serving.problems import shown
-from serving.rows import Row, text_of
+from serving.row import Row, text_of
 
 
 @dataclass

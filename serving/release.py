@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -206,6 +206,27 @@ def barred(version: str) -> str | None:
     """Why a version may not be released again; None where it may."""
     found = read_json(folder(version) / "barred.json")
     return found["reason"] if found else None
+
+
+def earlier(pointer: Pointer) -> Iterator[Pointer]:
+    """The releases before this one, newest first, that are not barred and whose smoke check holds."""
+    passed, version = {pointer.version}, pointer.previous
+    while version and version not in passed:
+        passed.add(version)
+        try:
+            found = released(version)
+        except BundleRejected:  # its pointer is no JSON: what was before it nobody can tell
+            return
+        if found and not barred(version) and _is_whole(version):
+            yield found
+        version = found.previous if found else None
+
+
+def _is_whole(version: str) -> bool:
+    try:
+        return staged(version) is not None
+    except BundleRejected:  # its manifest is gone, say
+        return False
 
 
 def now() -> str:

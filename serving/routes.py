@@ -15,6 +15,7 @@ from serving.asking import EXAMPLES, Ask, bodies
 from serving.features import Unavailable
 from serving.live import Loaded
 from serving.making import Answered
+from serving.same_question import sent
 from serving.schemas import (
     Batched,
     History,
@@ -136,7 +137,7 @@ def v1(settings: Settings, service: Any) -> APIRouter:
     def history(
         user_id: Annotated[Id, Path(examples=["12347"])], _: Annotated[NoQuestion, Query()]
     ) -> History:
-        """Newest first, at most features.history_length events; an unknown user has none.
+        """Newest first, cut by kind at features.history_length; an unknown user has none.
 
         503 while the store is down.
         """
@@ -152,6 +153,7 @@ def answering(service: Any) -> Answering:
     """What all routes end in: the answer as a response, with its entity tag, or that it is the same still."""
 
     async def answer(request: Request, ask: Ask, if_none_match: str | None = None) -> Response:
+        ask = sent(ask, request)
         tagged = request.method == "GET"  # who asks by POST has no use for a tag: RFC 9110, 13.1.2
         found = await service.answers.ask(ask, request_id(), if_none_match, tagged)
         if isinstance(found, str):

@@ -6,17 +6,17 @@ What is kept is text by column of `bronze.<kind>`, as any other landed row.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BeforeValidator, Field, create_model
 
 from aisle.columns import EVENT_TYPES
 from aisle.settings import Settings
+from serving.merge_patch import changes
+from serving.row import Row
 from serving.schemas import printable
 
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)  # as jobs/rules.py: before it no clock was set
@@ -50,36 +50,9 @@ def utc(moment: datetime) -> datetime:
         raise ValueError("lies outside the years 1 to 9999") from None
 
 
-def text_of(moment: datetime) -> str:
-    return moment.isoformat(timespec="microseconds")
-
-
-class Row(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-    @classmethod
-    def lacking(cls, row: dict[str, Any]) -> list[tuple[str, str]]:
-        """Where and what: faults that no single field has."""
-        return []
-
-    def columns(self) -> dict[str, str]:
-        """What was given, as text by column; lists and objects as JSON."""
-        return {name: _text(value) for name, value in self if value is not None}
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, datetime):
-        return text_of(value)
-    if isinstance(value, float):  # never 1e-05: not everybody reads that
-        return format(Decimal(repr(value)), "f")
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else str(value)
-
-
 @dataclass(frozen=True)
 class Models:
-    """One model a kind of row, with the settings' limits. whole, patch, pieces, profile: without the id, which the path has."""
+    """One model a kind of row, with the settings' limits. whole, patch, pieces, profile, opinion: without ids that the path has."""
 
     event: type[Row]
     item: type[Row]
@@ -90,12 +63,14 @@ class Models:
     user: type[Row]
     profile: type[Row]
     review: type[Row]
+    opinion: type[Row]
     preference: type[Row]
 
 
 def models(settings: Settings) -> Models:
     limits = settings.ingest
     ahead = timedelta(hours=limits.future_tolerance_hours)
+    low, high = limits.min_rating, limits.max_rating
 
     def plausible(moment: datetime) -> datetime:
         if moment < EARLIEST:
@@ -141,10 +116,10 @@ def models(settings: Settings) -> Models:
         order_id: Id | None = None
         quantity: Annotated[float, Field(gt=0, le=limits.max_quantity)] | None = None
         price: Price | None = Field(None, description="Per unit.")
-        value: float | None = Field(None, description="Of a rating.")
+        value: float | None = Field(None, description=f"Of a rating: from {low:g} to {high:g}.")
         query: Text | None = Field(None, description="Of a search.")
         request_id: Id | None = Field(None, description="Of the answer in which the item was shown.")
-        position: Pieces | None = Field(None, description="In that answer, from 0.")
+        position: Pieces | None = Field(None, description="As that answer says: from 1 on.", examples=[1])
         source: Text | None = None
         properties: Map | None = None
 
@@ -155,41 +130,47 @@ def models(settings: Settings) -> Models:
                 wrong.append(("user_id", "neither user_id nor session_id"))
             if row.get("item_id") is None and kind != "search":
                 wrong.append(("item_id", "no item_id"))
-            if row.get("value") is None and kind == "rating":
+            value = row.get("value")
+            if value is None and kind == "rating":
                 wrong.append(("value", "rating without value"))
+            elif kind == "rating" and isinstance(value, (int, float)) and not low <= value <= high:
+                wrong.append(
+                    (
+                        "value",
+                        f"lies beyond the ratings' scale, {low:g} to {high:g} (ingest.min_rating, max_rating)",
+                    )
+                )
             price = row.get("price")
             if isinstance(price, (int, float)) and 0 <= price < LEAST and kind in ("purchase", "return"):
                 wrong.append(("price", "price of a purchase is zero; leave it out where it is unknown"))
             return wrong
 
-    told: dict[str, Any] = {
-        "description": (Long | None, None),
+    facts: dict[str, tuple[Any, dict[str, Any]]] = {
+        "description": (Long, {}),
         "categories": (
-            Texts | None,
-            Field(None, description="A path, the broadest first.", examples=[["Home", "Lights"]]),
+            Texts,
+            {"description": "A path, the broadest first.", "examples": [["Home", "Lights"]]},
         ),
-        "brand": (Text | None, None),
-        "price": (
-            Annotated[float, Field(ge=LEAST, le=limits.max_price)] | None,
-            Field(None, examples=[12.5]),
-        ),
-        "currency": (Annotated[str, Field(pattern="^[A-Z]{3}$")] | None, Field(None, examples=["GBP"])),
-        "image_url": (Annotated[str, Field(max_length=2_000, pattern="^(https?://|/)")] | None, None),
-        "tags": (Texts | None, None),
-        "attributes": (Map | None, None),
-        "stock": (
-            Pieces | None,
-            Field(None, description="Pieces there are; 0: none to sell.", examples=[40]),
-        ),
-        "released_at": (Moment | None, None),
+        "brand": (Text, {}),
+        "price": (Annotated[float, Field(ge=LEAST, le=limits.max_price)], {"examples": [12.5]}),
+        "currency": (Annotated[str, Field(pattern="^[A-Z]{3}$")], {"examples": ["GBP"]}),
+        "image_url": (Annotated[str, Field(max_length=2_000, pattern="^(https?://|/)")], {}),
+        "tags": (Texts, {}),
+        "attributes": (Map, {}),
+        "stock": (Pieces, {"description": "Pieces there are; 0: none to sell.", "examples": [40]}),
+        "released_at": (Moment, {}),
     }
-    patch = create_model(
-        "ItemPatch",
-        __base__=Row,
-        __doc__="What changes of an item; the rest stays.",
-        title=(Words | None, None),
-        **told,
+    of_users: dict[str, tuple[Any, dict[str, Any]]] = {
+        "country": (Words, {"examples": ["Germany"]}),
+        "language": (Words, {"examples": ["de"]}),
+        "attributes": (Map, {}),
+        "consent": (bool, {"description": "false: nothing this user did bears on an answer."}),
+    }
+    told, told_of_users = (
+        {name: (kind | None, Field(None, **more)) for name, (kind, more) in fields.items()}
+        for fields in (facts, of_users)
     )
+    patch = changes("ItemPatch", "What changes of an item; the rest stays.", {"title": (Words, {}), **facts})
     titled = {"title": (Words, Field(examples=["Toadstool night light"]))}
     whole = create_model("ItemWhole", __base__=Row, __doc__="An item.", **titled, **told)
     item = create_model(
@@ -204,28 +185,30 @@ def models(settings: Settings) -> Models:
         __doc__="Pieces there are of an item.",
         item_id=(Id, Field(examples=["22423"])),
     )
-    profile = create_model(
-        "Profile",
-        __base__=Row,
-        __doc__="What changes of a user; the rest stays.",
-        country=(Words | None, Field(None, examples=["Germany"])),
-        language=(Words | None, Field(None, examples=["de"])),
-        attributes=(Map | None, None),
-        consent=(bool | None, Field(None, description="false: nothing this user did bears on an answer.")),
-    )
+    profile = changes("Profile", "What changes of a user; the rest stays.", of_users)
     user = create_model(
-        "UserRow", __base__=profile, __doc__="A user.", user_id=(Id, Field(examples=["12347"]))
+        "UserRow",
+        __base__=Row,
+        __doc__="A user.",
+        **told_of_users,
+        user_id=(Id, Field(examples=["12347"])),
     )
 
-    class Review(Row):
+    class Opinion(Row):
         """What a user thinks of an item: kept as an event of type rating, the words in its properties."""
 
         event_id: Id | None = None
-        user_id: Id = Field(examples=["12347"])
-        value: float = Field(examples=[4.5])
+        value: float = Field(
+            ge=low, le=high, description="On the scale ingest.min_rating to max_rating.", examples=[high]
+        )
         title: Text | None = None
         text: Long | None = Field(None, examples=["Bright, and the children love it."])
         event_time: Past | None = None
+
+    class Review(Opinion):
+        """What a user thinks of an item: kept as an event of type rating, the words in its properties."""
+
+        user_id: Id = Field(examples=["12347"])
 
     class Preference(Row):
         """What a user says of an item."""
@@ -238,4 +221,4 @@ def models(settings: Settings) -> Models:
         )
         session_id: Id | None = None
 
-    return Models(Event, item, whole, patch, stock, pieces, user, profile, Review, Preference)
+    return Models(Event, item, whole, patch, stock, pieces, user, profile, Review, Opinion, Preference)

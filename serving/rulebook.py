@@ -15,6 +15,7 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,7 @@ from serving.asking import NO_RULES, Ask
 
 log = logging.getLogger("aisle.rules")
 FOLLOW_SECONDS = 0.2
+PAGES = 1_000  # categories, and items and baskets, whose rule is made once
 LONGEST_HISTORY = 10_000  # versions that GET /v1/rules/history looks through
 
 
@@ -41,7 +43,7 @@ class RuleBook(BaseModel):
         json_schema_extra={
             "example": {
                 "all": {"in_stock": True, "caps": {"brand": 3}, "exclude": ["POST"]},
-                "categories": {"lights": {"pins": [{"item_id": "21731", "position": 1}]}},
+                "categories": {"LIGHT": {"pins": [{"item_id": "21731", "position": 1}]}},
                 "placements": {"basket": {"price": {"max": 10}}},
                 "curated": ["22423", "85123A"],
             }
@@ -64,12 +66,9 @@ class RuleBook(BaseModel):
             ("all", self.all),
             (f"categories.{ask.category}", self.categories.get(ask.category or "", NO_RULES)),
             (f"placements.{ask.placement}", self.placements.get(ask.placement or "", NO_RULES)),
-            (
-                "category page",
-                Rules(categories=Chosen(include=(ask.category,))) if ask.category else NO_RULES,
-            ),
+            ("category page", _of_category(ask.category) if ask.category else NO_RULES),
             ("request", ask.rules),
-            ("subject", Rules(exclude=ask.subjects) if ask.subjects else NO_RULES),
+            ("subject", _without(ask.subjects) if ask.subjects else NO_RULES),
         )
         return [(scope, each) for scope, each in own if each is not NO_RULES]
 
@@ -91,6 +90,16 @@ class RuleBook(BaseModel):
             for boost in each.boosts:
                 found[boost.column].add(boost.value)
         return found
+
+
+@lru_cache(PAGES)
+def _of_category(category: str) -> Rules:
+    return Rules(categories=Chosen(include=(category,)))
+
+
+@lru_cache(PAGES)
+def _without(items: tuple[str, ...]) -> Rules:
+    return Rules(exclude=items)
 
 
 @dataclass(frozen=True)

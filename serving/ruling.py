@@ -3,14 +3,19 @@
 from dataclasses import replace
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from aisle.errors import RaceLost
 from aisle.settings import Settings
-from engine.rules import Rules
+from engine.places import Places
+from engine.rules import Rules, had
+from engine.state import epoch
+from serving import examples
 from serving.asking import Ask, bodies
-from serving.making import work
+from serving.cached import Pool
+from serving.making import Made, work
 from serving.rulebook import LONGEST_HISTORY, RuleBook, Version, history
 from serving.schemas import Problem
 from serving.view import View
@@ -32,6 +37,8 @@ class _Parameters(BaseModel):
 class RulesTold(BaseModel):
     """A version of the rules. digest: of this version, which names that of the one before."""
 
+    model_config = ConfigDict(json_schema_extra={"example": examples.RULES})
+
     version: int = Field(description="From 1 on; 0: nobody wrote rules yet.")
     at: str
     by: str
@@ -48,6 +55,8 @@ class RulesTold(BaseModel):
 
 
 class History(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": {"versions": [examples.RULES]}})
+
     versions: list[RulesTold] = Field(description="Newest first.")
 
 
@@ -60,11 +69,14 @@ class Change(BaseModel):
     after: list[str]
     added: list[str]
     removed: dict[str, list[str]] = Field(
-        description="By item, the rules that forbid it; none: it was pushed off the page."
+        description="By item, the rules that forbid it, or the caps that had no room for it (`caps.category`, `caps.brand`); "
+        "none: others come before it."
     )
 
 
 class Preview(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": examples.PREVIEW})
+
     version: int = Field(description="Of the rules in force, which the document was compared with.")
     warnings: list[str]
     allowed: dict[str, int] = Field(
@@ -172,8 +184,9 @@ PREVIEW_EXAMPLE = {
 }
 
 
-def change(view: View, ask: Ask, book: RuleBook, before: Any, after: Any) -> Change:
+def change(view: View, ask: Ask, book: RuleBook, before: Made, after: Made) -> Change:
     old, new = ([each["item_id"] for each in made.items] for made in (before, after))
+    documents = book.rules(ask)
     gone = [item for item in old if item not in new]
     return Change(
         user_id=ask.user_id,
@@ -181,17 +194,40 @@ def change(view: View, ask: Ask, book: RuleBook, before: Any, after: Any) -> Cha
         before=old,
         after=new,
         added=[item for item in new if item not in old],
-        removed={item: forbidding(view, book.rules(ask), item) for item in gone},
+        removed={
+            item: forbidding(view, documents, after.pool, item)
+            or full(view, documents, ask.k, after.pool, new, item)
+            for item in gone
+        },
     )
 
 
-def forbidding(view: View, documents: tuple[Rules, ...], item: str) -> list[str]:
-    """The rules that forbid an item."""
-    row, found = view.assortment.catalogue.index[item], []
+def forbidding(view: View, documents: tuple[Rules, ...], pool: Pool, item: str) -> list[str]:
+    """The rules that forbid an item. pool: of the list that it is not on."""
+    row, found, now = view.assortment.catalogue.index[item], [], epoch(pool.now)
     for each in documents:
         found += [name for name, mask in view.assortment.checks(each) if not mask[row]]
         found += ["exclude"] if item in each.exclude else []
+        found += ["already"] if item in had(pool.state, [each], now) else []
     return list(dict.fromkeys(found))
+
+
+def full(
+    view: View, documents: tuple[Rules, ...], k: int, pool: Pool, shown: list[str], item: str
+) -> list[str]:
+    """The caps that had no room left for an item whose turn came."""
+    index, place = view.assortment.catalogue.index, {each: at for at, each in enumerate(pool.ids)}
+    rows, row = [index[each] for each in shown], index[item]
+    places = Places.of(view.assortment, documents, np.ones(len(view), bool))
+    pinned = {*places.pins.values()}
+    last = max((place.get(each, -1) for each in shown if index[each] not in pinned), default=-1)
+    if item not in place or (place[item] > last and len(shown) >= k):
+        return []
+    return [
+        f"caps.{name}"
+        for name, codes, most in places.caps
+        if codes[row] >= 0 and int((codes[rows] == codes[row]).sum()) >= most
+    ]
 
 
 def unknown(book: RuleBook, view: View) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from aisle.settings import Settings
+from serving import examples
 
 Rung = Literal["personalised", "session", "related", "trending", "segment", "popular", "curated"]
 
@@ -39,9 +40,11 @@ def printable(text: str) -> str:
     if not text.isprintable():  # which refuses more than is refused here: odd spaces, private characters
         wrong = sorted({f"U+{ord(char):04X}" for char in text if unicodedata.category(char) in ("Cc", "Cs")})
         if wrong:
-            raise ValueError(f"has control characters ({', '.join(wrong)}); an id is printable text")
+            raise ValueError(
+                f"has control characters ({', '.join(wrong)}); leave them out: this is printable text"
+            )
     if not text.strip():
-        raise ValueError("is blank; leave it out or name an id")
+        raise ValueError("is blank; leave it out, or give it at least one letter or digit")
     return text
 
 
@@ -85,23 +88,22 @@ class RecommendedItem(BaseModel):
     pinned: bool = Field(default=False, description="A rule put it here.")
 
 
+LIST_EXAMPLE = {
+    "request_id": "5f0c9a7e4a3d4b0e9d2f6a1b8c7d6e5f",
+    "model_version": "4",
+    "variant": "",
+    "rules_version": 3,
+    "rung": "personalised",
+    "degraded": [],
+    "page": 1,
+    "next_page": 2,
+    "items": [ITEM_EXAMPLE],
+}
+
+
 class Recommendations(BaseModel):
-    model_config = ConfigDict(
-        protected_namespaces=(),
-        json_schema_extra={
-            "example": {
-                "request_id": "5f0c9a7e4a3d4b0e9d2f6a1b8c7d6e5f",
-                "model_version": "4",
-                "variant": "",
-                "rules_version": 3,
-                "rung": "personalised",
-                "degraded": [],
-                "page": 1,
-                "next_page": 2,
-                "items": [ITEM_EXAMPLE],
-            }
-        },
-    )
+    model_config = ConfigDict(protected_namespaces=(), json_schema_extra={"example": LIST_EXAMPLE})
+
     request_id: str = Field(description="Send it along with impressions and clicks, and to turn the page.")
     model_version: str
     variant: str = Field(
@@ -121,6 +123,8 @@ class Recommendations(BaseModel):
 
 
 class Batched(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": {"answers": [LIST_EXAMPLE], "users": ["12347"]}})
+
     answers: list[Recommendations] = Field(
         description="One a user, in the order of `users`, each named once."
     )
@@ -128,6 +132,8 @@ class Batched(BaseModel):
 
 
 class Item(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": examples.ITEM})
+
     item_id: str
     title: str
     price: Finite = None
@@ -143,12 +149,16 @@ class HistoryEvent(BaseModel):
 
 
 class History(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": examples.HISTORY})
+
     user_id: str
     country: str | None
     events: list[HistoryEvent] = Field(description="Newest first.")
 
 
 class Readiness(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": examples.READY})
+
     status: Literal["ready", "starting", "no_release"]
     version: str | None = None
     digest: str | None = None
@@ -157,10 +167,15 @@ class Readiness(BaseModel):
         description="The online store: opening, open or down. Down, answers are popular items."
     )
     fault: dict | None = Field(None, description="Why a newer release than `version` is not served.")
+    beside: dict | None = Field(
+        None, description="The release beside it: version, share, at, and a fault where it answers nobody."
+    )
 
 
 class Problem(BaseModel):
     """RFC 9457."""
+
+    model_config = ConfigDict(json_schema_extra={"example": examples.PROBLEM})
 
     type: str
     title: str

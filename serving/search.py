@@ -1,5 +1,6 @@
 """The routes of search: GET and POST /v1/search."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Request, Response
@@ -7,6 +8,7 @@ from fastapi import APIRouter, Body, Query, Request, Response
 from aisle.settings import Settings
 from serving import asking, search_asking
 from serving.routes import JSON, NOT_THERE, PROBLEMS
+from serving.same_question import sent
 from serving.search_asking import EXAMPLES, SearchAnswer, Searched
 from serving.telemetry import request_id
 
@@ -16,6 +18,7 @@ def routes(settings: Settings, service: Any) -> APIRouter:
     asked = search_asking.bodies(settings, asking.bodies(settings))
 
     async def answer(request: Request, searched: Searched) -> Response:
+        searched = replace(searched, ask=sent(searched.ask, request))
         found = await service.searching.ask(searched, request_id())
         told = {"rung": found.found.rung, "model_version": found.head["model_version"]}
         request.scope["aisle"] = {**request.scope.get("aisle", {}), **told}

@@ -58,9 +58,10 @@ def search(
     kept: Kept | None = None,
     matched: Matched | None = None,
     hurried: bool = False,
+    last: int | None = None,
 ) -> Found:
     """One page. state: history and session of who asks. depth: items that pages are made of. kept: the answer that is turned.
-    matched: what an earlier try at the same question found, and a later one may use.
+    matched: what an earlier try at the same question found, and a later one may use. last: the highest page that may be asked for.
 
     hurried: there is no time for what the shopper likes. Raises NotThere for a category that no item has.
     """
@@ -91,7 +92,7 @@ def search(
         "degraded": lost,
         **fitting.told(told.query, total, unfiltered),
         "page": number,
-        "next_page": number + 1 if rest else None,
+        "next_page": number + 1 if rest and (last is None or number < last) else None,
         "facets": facets,
         "items": items,
     }

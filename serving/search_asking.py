@@ -37,7 +37,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "browse": {
         "summary": "No text: a category by what this visitor may like",
-        "value": {"category": "lights", "session_id": "s-81c2", "k": 20},
+        "value": {"category": "LIGHT", "session_id": "s-81c2", "k": 20},
     },
     "page": {
         "summary": "The second page of an answer",
@@ -66,7 +66,7 @@ ANSWER = {
     "page": 1,
     "next_page": None,
     "facets": {
-        "categories": [{"value": "lights", "count": 1}],
+        "categories": [{"value": "LIGHT", "count": 1}],
         "brands": [],
         "prices": [{"min": None, "max": None, "count": 1}],
         "without_price": 0,

@@ -8,13 +8,32 @@ import strawberry
 from strawberry import ID, Info
 from strawberry.scalars import JSON
 
+from serving.graph_asking import Reason, reason
 from serving.shedding import let_others_go
 from serving.telemetry import request_id
 
 
 @strawberry.type
+class TextShare:
+    """fit: how well the text fits, 0 to 1. share: what of the score that is."""
+
+    fit: float
+    share: float
+
+
+@strawberry.type
+class PreferenceShare:
+    """place: the item's, from 1 on, among all items by what this shopper may like."""
+
+    place: int
+    fit: float
+    share: float
+
+
+@strawberry.type
 class FoundItem:
-    """An item that a search found. textShare and preferenceShare add up to the score, but for boosts."""
+    """An item that a search found. textShare and preferenceShare add up to the score, but for boosts. text: null where there was
+    none. reason: with `explain`."""
 
     item_id: ID
     title: str
@@ -23,8 +42,11 @@ class FoundItem:
     score: float
     text_share: float
     preference_share: float
+    text: TextShare | None
+    preference: PreferenceShare
     matched: JSON
     pinned: bool
+    reason: Reason | None
 
 
 @strawberry.type
@@ -59,43 +81,68 @@ class SearchResult:
     request_id: str
     model_version: str
     variant: str
+    rules_version: int
     rung: str
     degraded: list[str]
     query: str
     corrected: str | None
     suggestion: str | None
     matching: str
+    words: JSON
     total: int
+    total_unfiltered: int
     note: str | None
+    page: int
     next_page: int | None
     facets: SearchFacets
     items: list[FoundItem]
 
 
-async def search(info: Info, **given: Any) -> SearchResult:
+AS_TOLD = (
+    *(
+        "request_id",
+        "model_version",
+        "variant",
+        "rules_version",
+        "rung",
+        "degraded",
+        "query",
+        "corrected",
+        "suggestion",
+    ),
+    *("matching", "words", "total", "total_unfiltered", "note", "page", "next_page"),
+)
+
+
+async def search(self: Any, info: Info, **given: Any) -> SearchResult:
     """Raises ValidationError, NotThere, ServiceFailed, which become the error's problem."""
     context = info.context
-    question = context["search_question"](**{name: each for name, each in given.items() if each is not None})
+    question = context["search_question"](**given)
     await let_others_go()
     number = next(context["numbers"])
     told = (await context["service"].searching.ask(question.searched(), f"{request_id()}.{number}")).plain
     facets = told["facets"]
-    names = ("request_id", "model_version", "variant", "rung", "degraded", "query", "corrected", "suggestion")
     return SearchResult(
-        **{name: told[name] for name in (*names, "matching", "total", "note", "next_page")},
+        **{name: told[name] for name in AS_TOLD},
         facets=SearchFacets(
             categories=[FacetValue(**each) for each in facets["categories"]],
             brands=[FacetValue(**each) for each in facets["brands"]],
             prices=[FacetRange(**each) for each in facets["prices"]],
             without_price=facets["without_price"],
         ),
-        items=[
-            FoundItem(
-                **{name: each[name] for name in ("title", "price", "position", "score", "matched", "pinned")},
-                item_id=ID(each["item_id"]),
-                text_share=each["text"]["share"] if each["text"] else 0.0,
-                preference_share=each["preference"]["share"],
-            )
-            for each in told["items"]
-        ],
+        items=[_found(each) for each in told["items"]],
+    )
+
+
+def _found(told: dict[str, Any]) -> FoundItem:
+    """told: an item of the REST answer."""
+    text, preference, why = told["text"], told["preference"], told["reason"]
+    return FoundItem(
+        item_id=ID(told["item_id"]),
+        **{name: told[name] for name in ("title", "price", "position", "score", "matched", "pinned")},
+        text_share=text["share"] if text else 0.0,
+        preference_share=preference["share"],
+        text=TextShare(**text) if text else None,
+        preference=PreferenceShare(**preference),
+        reason=reason(why) if why else None,
     )

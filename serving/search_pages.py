@@ -12,6 +12,7 @@ import numpy as np
 from aisle.errors import NotThere
 from engine.places import Places
 from serving.cached import Lru
+from serving.same_question import require
 from serving.search_asking import Searched
 from serving.search_view import SearchView
 
@@ -48,16 +49,19 @@ class Turning:
         self._held.put(request_id, Kept(searched, order, {1: first}, standing))
 
     def of(self, searched: Searched, standing: tuple[int, bool]) -> Kept:
-        """Raises NotThere for an answer that is not kept, is somebody else's, of another text, or was made of what is to be used
-        no more.
+        """Raises NotThere for an answer that is not kept, is somebody else's, or was made of what is to be used no more, and
+        AnotherQuestion for what says something else than its first page. An empty text is one that was left out.
         """
         held = self._held.get(searched.ask.request_id)
         same = held and held.searched.ask.asker == searched.ask.asker and held.standing == standing
-        if held is None or not same or searched.query not in ("", held.searched.query):
+        if held is None or not same:
             raise NotThere(
-                f"no search {searched.ask.request_id!r} of this text and shopper is kept (at most {self.most} answers for "
-                f"{self.seconds:.0f} s, in the process that gave it): ask for its first page again"
+                f"no search {searched.ask.request_id!r} of this user_id and session_id is kept (at most {self.most} answers "
+                f"for {self.seconds:.0f} s, in the process that gave it): ask for its first page again"
             )
+        first = held.searched
+        texts = first.query, searched.query or first.query
+        require(first.ask, searched.ask, {"q": texts, "typing": (first.typing, searched.typing)})
         return held
 
 

@@ -102,7 +102,7 @@ class Searching:
 
     async def ask(self, searched: Searched, answer_id: str) -> Answer:
         """Logged and counted. Raises ServiceFailed before the first release, NotThere for a category or a page that is not there,
-        Overloaded where not even a hurried answer came in time.
+        AnotherQuestion for a page of another question, Overloaded where not even a hurried answer came in time.
         """
         started = time.perf_counter()
         loaded = self.service.live.serving_for(searched.ask.user_id or searched.ask.session_id)
@@ -139,12 +139,12 @@ class Searching:
                 held, degraded = UserState(ask.user_id, ask.country), (why.reason,)
             except TimeoutError:
                 held, degraded = UserState(ask.user_id, ask.country), ("features_slow",)
-        if held.country is None and ask.country:
-            held = replace(held, country=ask.country)
         known = len(held.item_ids) > 0
-        if ask.user_id is None and ask.session_id is None:
-            return held, known, degraded
-        return self.service.sessions.merged(held, ask.user_id, ask.session_id), known, degraded
+        if ask.user_id is not None or ask.session_id is not None:
+            held = self.service.sessions.merged(held, ask.user_id, ask.session_id)
+        if held.country is None and ask.country:  # a user's own counts, and one that was cleared is none
+            held = replace(held, country=ask.country)
+        return held, known, degraded
 
     def _run(
         self,
@@ -158,9 +158,11 @@ class Searching:
         hurried: bool = False,
     ) -> Found:
         view = self._view(loaded, hurried)
-        book, depth = self.service.rulebook.current().book, self.settings.answers.page_items
-        settings = self.settings.search
-        return search(view, searched, state, book, settings, depth, known, degraded, kept, matched, hurried)
+        book, limits = self.service.rulebook.current().book, self.settings.answers
+        settings, depth, last = self.settings.search, limits.page_items, limits.max_pages
+        return search(
+            view, searched, state, book, settings, depth, known, degraded, kept, matched, hurried, last
+        )
 
     def _view(self, loaded: Loaded, hurried: bool) -> SearchView:
         """hurried: what there is, without waiting for what changed a moment ago. Raises ServiceFailed where there is nothing yet."""

@@ -142,11 +142,16 @@ def close(path: Path, kind: str, erased: dict[str, Erased]) -> Path:
     return closed
 
 
+def batch_of(path: Path, kind: str) -> str:
+    """The landed batch that a segment becomes."""
+    return sha256(f"{kind}\n{path.stem}".encode()).hexdigest()[:16]
+
+
 def publish(path: Path, kind: str, erased: dict[str, Erased]) -> None:
     """The segment as `lake/landing/<kind>/<batch>`, whole or not at all, in the format that `aisle import` writes."""
     import pyarrow.parquet as pq
 
-    batch = sha256(f"{kind}\n{path.stem}".encode()).hexdigest()[:16]
+    batch = batch_of(path, kind)
     final = landing(kind) / batch
     if (final / "manifest.json").exists():
         return

@@ -56,6 +56,8 @@ def config(settings: Settings, app: Any, **more: Any) -> Any:
         access_log=False,
         server_header=False,
         backlog=settings.serving.limits.max_connections,
+        proxy_headers=True,
+        forwarded_allow_ips=settings.serving.trusted_proxies,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=settings.serving.grace_seconds,
         **more,

@@ -13,18 +13,19 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import batched, islice
+from itertools import batched
 from typing import NamedTuple
 
-from aisle.columns import UNDO
+from aisle.columns import TAKES_BACK, UNDO
 from aisle.erasures import Erased, merged
 from aisle.settings import Settings
+from engine.cut import Cut
 from engine.state import UserState
 from serving.told import Row
 
 ATOMIC = 100  # rows taken at a time: an answer waits for them, at most a millisecond
 SESSIONS = 50  # newest ones of a user that are joined with what they do
-PREFERENCES = ("like", "dislike", "hide")
+PREFERENCES = TAKES_BACK[UNDO]
 
 
 class Event(NamedTuple):
@@ -40,15 +41,16 @@ class Event(NamedTuple):
 
 @dataclass(slots=True)
 class Recent:
-    """Of one user or session. others: the sessions of a user, or the one user of a session."""
+    """Of one user or session. others: the sessions of a user, or the one user of a session. room: events, until they are cut."""
 
+    room: int
     events: list[Event] = field(default_factory=list)  # a deque takes 600 bytes for its first one
     others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What was said of a user since the release: None where nothing was."""
+    """What was said of a user since the release: None where nothing was. country: their segment, empty where it was cleared."""
 
     country: str | None = None
     consent: bool | None = None
@@ -70,7 +72,7 @@ class Sessions:
     """
 
     def __init__(self, settings: Settings, profile: Callable[[str], Profile] = lambda _: Profile()):
-        self.length, self.most = settings.features.history_length, settings.writes.remember_rows
+        self.cut, self.most = Cut.of(settings.features), settings.writes.remember_rows
         self.profile = profile
         self._held: OrderedDict[tuple[str, str], Recent] = (
             OrderedDict()
@@ -114,19 +116,26 @@ class Sessions:
                     recent = self._recent(kind, name)
                     recent.events.append(event)
                     self._events += 1
-                    if len(recent.events) > self.length:
-                        del recent.events[0]
-                        self._events -= 1
+                    if len(recent.events) > recent.room:
+                        self._cut(recent)
         while self._events > self.most or len(self._held) > self.most:
             self._events -= len(self._held.popitem(last=False)[1].events)
 
     def _recent(self, kind: str, name: str) -> Recent:
         found = self._held.get((kind, name))
         if found is None:
-            found = self._held[kind, name] = Recent()
+            found = self._held[kind, name] = Recent(self.cut.length)
         else:
             self._held.move_to_end((kind, name))
         return found
+
+    def _cut(self, recent: Recent) -> None:
+        """What is kept beyond the length leaves no room; some is left, so that not each event costs a cut."""
+        events = sorted({event.event_id: event for event in recent.events}.values(), reverse=True)
+        places = self.cut.kept([event.item_id for event in events], [event.event_type for event in events])
+        self._events -= len(recent.events) - len(places)
+        recent.events = [events[place] for place in places]
+        recent.room = max(self.cut.length, len(places) + self.cut.length // 4)
 
     def _erase(self, erased: Erased) -> None:
         before = self._erased.get(erased.user_id, erased)
@@ -199,28 +208,29 @@ class Sessions:
         return sorted(events.values(), reverse=True)
 
     def merged(self, state: UserState, user_id: str | None, session_id: str | None) -> UserState:
-        """The state with what came in since, newest first, at most features.history_length events.
+        """The state with what came in since, newest first, cut as engine.cut says.
 
         Nothing of who was erased before that, nothing of who does not consent, and no preference that was taken back.
         """
         owner = user_id or (self.user_of(session_id) if session_id else None)
         profile = self.profile(owner) if owner else Profile()
-        state = replace(state, country=profile.country) if profile.country and user_id else state
+        if profile.country is not None and user_id:
+            state = replace(state, country=profile.country or None)  # empty: it was cleared
         erased = self._erased.get(user_id) if user_id else None
         if erased:
             state = _since(state, erased, profile)
         if profile.consent is False:
             return UserState(state.user_id, state.country)
         fresh = self.recent(user_id, session_id)
-        if not fresh and UNDO not in state.event_types:
+        if not fresh and not _takes_back(state):
             return state
-        return without_undone(laid_over(state, fresh, self.length))
+        return without_undone(laid_over(state, fresh, self.cut))
 
 
 def _since(state: UserState, erased: Erased, profile: Profile) -> UserState:
     """What the store may still hold of an erased person goes; a country only where it was told afterwards."""
     places = [place for place, second in enumerate(state.event_times) if second * 1_000_000 > erased.at]
-    return _picked(replace(state, country=profile.country), places)
+    return _picked(replace(state, country=profile.country or None), places)
 
 
 def _picked(state: UserState, places: Iterable[int]) -> UserState:
@@ -234,8 +244,8 @@ def _picked(state: UserState, places: Iterable[int]) -> UserState:
     )
 
 
-def laid_over(state: UserState, fresh: list[Event], length: int) -> UserState:
-    """The store's events and the fresh ones that it lacks, newest first, `length` at most.
+def laid_over(state: UserState, fresh: list[Event], cut: Cut) -> UserState:
+    """The store's events and the fresh ones that it lacks, newest first, cut.
 
     The store knows no ids: as many events of one item, type, second and quantity as it has are held to be the same ones.
     """
@@ -263,26 +273,31 @@ def laid_over(state: UserState, fresh: list[Event], length: int) -> UserState:
             added.append(event[:4])
     if not added:
         return state
-    rows = list(islice(heapq.merge(added, stored, reverse=True), length))
-    rest = slice(among, among + length - len(rows))
-    return replace(
+    rows, rest = list(heapq.merge(added, stored, reverse=True)), slice(among, None)
+    whole = replace(
         state,
         item_ids=[row[1] for row in rows] + list(state.item_ids[rest]),
         event_types=[row[2] for row in rows] + list(state.event_types[rest]),
         event_times=[row[0] // 1_000_000 for row in rows] + [int(at) for at in state.event_times[rest]],
         quantities=[row[3] for row in rows] + list(quantities[rest]),
     )
+    places = cut.kept(whole.item_ids, whole.event_types)
+    return whole if len(places) == len(whole.item_ids) else _picked(whole, places)
 
 
 def without_undone(state: UserState) -> UserState:
-    """Without the preferences that were taken back afterwards, and without the taking back itself."""
-    if UNDO not in state.event_types:
+    """Without the preferences and ratings that were taken back afterwards, and without the taking back itself."""
+    if not _takes_back(state):
         return state
-    undone: set[str] = set()
+    undone: set[tuple[str, str]] = set()
     places = []
     for place, (item, kind) in enumerate(zip(state.item_ids, state.event_types, strict=True)):
-        if kind == UNDO:
-            undone.add(item)
-        elif kind not in PREFERENCES or item not in undone:
+        if kind in TAKES_BACK:
+            undone.update((item, each) for each in TAKES_BACK[kind])
+        elif (item, kind) not in undone:
             places.append(place)
     return _picked(state, places)
+
+
+def _takes_back(state: UserState) -> bool:
+    return not TAKES_BACK.keys().isdisjoint(state.event_types)

@@ -11,11 +11,12 @@ from typing import Annotated, Any
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json
 
 from aisle.errors import BadRows, TooBusy, TooLarge
 from aisle.settings import Settings
+from serving import examples
 from serving.problems import shown
 from serving.received import Judged, judge
 from serving.schemas import Problem
@@ -39,6 +40,8 @@ class Refused(BaseModel):
 class Taken(BaseModel):
     """What became of the rows of a request. What is accepted is on disk."""
 
+    model_config = ConfigDict(json_schema_extra={"example": examples.TAKEN})
+
     accepted: int = Field(description="New rows.", examples=[2])
     duplicates: int = Field(0, description="Rows whose event_id had come before; they count once.")
     refused: list[Refused] = Field(
@@ -61,7 +64,11 @@ ONE: dict[int | str, dict[str, Any]] = {
 }
 MISSING: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "No such item."}}
 ANSWERS: dict[int | str, dict[str, Any]] = {
-    207: {"model": Taken, "description": "Some rows are faulty; the others were taken."},
+    207: {
+        "model": Taken,
+        "description": "Some rows are faulty; the others were taken.",
+        "content": {"application/json": {"example": examples.TAKEN_IN_PART}},
+    },
     **PROBLEMS,
 }
 
@@ -121,6 +128,14 @@ class Taking:
         self.sound(judged, single=True)
         columns: dict[str, str] = judged.rows[0][1].columns()
         return columns
+
+    async def changes(self, request: Request, model: Any) -> dict[str, str]:
+        """As `one`, of a PATCH: one that changes nothing is a mistake. Raises BadRows."""
+        found = await self.one(request, model)
+        if not found:
+            told = "says nothing: name what changes"
+            raise BadRows(f"body: {told}", [{"where": "body", "detail": told, "value": "{}"}])
+        return found
 
     async def json(self, request: Request) -> Any:
         """The body. Raises TooLarge, BadRows. Numbers beyond 4,300 digits and nesting beyond 200 are no JSON here."""

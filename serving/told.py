@@ -58,6 +58,18 @@ def read(name: str, text: str) -> Any:
     return int(text) if name == "stock" else text
 
 
+def part(told: Told, name: str, key: str | None) -> Any:
+    """A field, or what it says of `key` where it is a map, which is kept as its text; empty where that was cleared.
+
+    >>> told = Told()
+    >>> _ = told.fold({"attributes": '{"tier": "gold"}', "at": 1}, ["attributes"])
+    >>> part(told, "attributes", "tier"), part(told, "attributes", "size"), part(Told(), "attributes", "tier")
+    ('gold', '', None)
+    """
+    value = told.get(name)
+    return value if key is None or value is None else json.loads(value).get(key, "")
+
+
 def text(name: str, value: Any) -> str:
     """What `read` reads as this value.
 

@@ -6,8 +6,15 @@ Spans hold the route, never a query, an id or a key.
 
 from __future__ import annotations
 
+import logging
 import os
+import threading
 from typing import Any
+
+log = logging.getLogger("aisle.api")
+LAST_SECONDS = (
+    2.0  # at the end, for what is left to be sent: a collector that is away must not hold up a restart
+)
 
 _tracer: Any = None
 _provider: Any = None
@@ -32,11 +39,19 @@ def start() -> bool:
 
 
 def stop() -> None:
-    """Sends what is left, and exports no more."""
+    """Sends what is left, if the collector takes it within LAST_SECONDS, and exports no more."""
     global _tracer, _provider
-    if _provider is not None:
-        _provider.shutdown()
-    _tracer = _provider = None
+    left, _tracer, _provider = _provider, None, None
+    if left is None:
+        return
+    # The SDK tries again for as long as an export may take, ten seconds and more, and tells of no way to wait less for it.
+    last = threading.Thread(target=left.shutdown, name="tracing", daemon=True)
+    last.start()
+    last.join(LAST_SECONDS)
+    if last.is_alive():
+        log.warning(
+            "the collector of OTEL_EXPORTER_OTLP_ENDPOINT did not take the last traces in %g s", LAST_SECONDS
+        )
 
 
 def begin(name: str) -> Any:

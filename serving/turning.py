@@ -24,6 +24,7 @@ from serving.ladder import climb, hidden
 from serving.making import Made, made
 from serving.reasons import DIGITS
 from serving.rulebook import Version
+from serving.same_question import require
 from serving.together import Together
 from serving.view import View
 
@@ -67,14 +68,16 @@ class Turned:
     ) -> Made:
         """The page that is asked for. state, standing: of now. hurried: there is no time for reasons of the user's own.
 
-        Raises NotThere for an answer that is not kept, is somebody else's, or was made of what is to be used no more.
+        Raises NotThere for an answer that is not kept, is somebody else's, or was made of what is to be used no more, and
+        AnotherQuestion for what says something else than its first page.
         """
         held = self._held.get(ask.request_id)
         if held is None or held.ask.asker != ask.asker or held.standing != standing:
             raise NotThere(
-                f"no answer {ask.request_id!r} of this question is kept (at most {self.most} answers for "
-                f"{self.seconds:.0f} s, in the process that gave it): ask for its first page again"
+                f"no answer {ask.request_id!r} of this path, user_id and session_id is kept (at most {self.most} answers "
+                f"for {self.seconds:.0f} s, in the process that gave it): ask for its first page again"
             )
+        require(held.ask, ask)
         return _page(view, rules, together, held, ask.page, state, hurried)
 
 

@@ -5,11 +5,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 
+from aisle.columns import RATING, UNRATE
 from aisle.settings import Settings
 from serving.received import Judged, event_row
 from serving.rows import models
 from serving.schemas import questions
-from serving.taking import PROBLEMS, Taking, body_of, one_or_many, takes_many, takes_one
+from serving.taking import ONE, PROBLEMS, Taken, Taking, body_of, one_or_many, takes_many, takes_one
 
 
 def routes(settings: Settings, service: Any) -> APIRouter:
@@ -49,17 +50,43 @@ def routes(settings: Settings, service: Any) -> APIRouter:
         await events_of(request)
         return Response(status_code=204)
 
+    async def keep_rating(told: dict[str, str], item_id: str) -> Response:
+        words = {name: told.pop(name) for name in ("title", "text") if name in told}
+        row = {**told, "event_type": RATING, "item_id": item_id}
+        row |= {"properties": json.dumps(words, ensure_ascii=False)} if words else {}
+        return await taking.keep_one("events", event_row(row))
+
     @router.post(
         "/items/{item_id}/reviews",
         summary="A rating, with words or without",
         **takes_one(accepted.review),
     )
     async def review(request: Request, item_id: ItemId) -> Response:
-        """An event of type rating; its title and text are kept in the event's properties."""
-        told = await taking.one(request, accepted.review)
-        words = {name: told.pop(name) for name in ("title", "text") if name in told}
-        row = {**told, "event_type": "rating", "item_id": item_id}
-        row |= {"properties": json.dumps(words, ensure_ascii=False)} if words else {}
+        """An event of type rating; its title and text are kept in the event's properties. The newest one of a user counts."""
+        return await keep_rating(await taking.one(request, accepted.review), item_id)
+
+    @router.put(
+        "/items/{item_id}/reviews/{user_id}",
+        summary="What a user thinks of an item now",
+        **takes_one(accepted.opinion),
+    )
+    async def put_review(request: Request, item_id: ItemId, user_id: UserId) -> Response:
+        """As POST /v1/items/{item_id}/reviews: it takes the place of what the user said before."""
+        return await keep_rating({"user_id": user_id, **await taking.one(request, accepted.opinion)}, item_id)
+
+    @router.delete(
+        "/items/{item_id}/reviews/{user_id}",
+        status_code=202,
+        summary="A rating taken back",
+        response_model=Taken,
+        responses=ONE,
+    )
+    async def delete_review(item_id: ItemId, user_id: UserId) -> Response:
+        """From the next answer on no rating that the user gave the item counts, nor in training: an event of type unrate.
+
+        What the user likes and hides stays. Harmless where there is no rating.
+        """
+        row = {"event_type": UNRATE, "item_id": item_id, "user_id": user_id}
         return await taking.keep_one("events", event_row(row))
 
     @router.post(
@@ -81,7 +108,8 @@ def routes(settings: Settings, service: Any) -> APIRouter:
         **takes_one(accepted.profile),
     )
     async def patch_user(request: Request, user_id: UserId) -> Response:
-        row = {"user_id": user_id, **await taking.one(request, accepted.profile)}
+        """Country, language, attributes, consent; the rest stays, and null clears what can be empty (RFC 7396)."""
+        row = {"user_id": user_id, **await taking.changes(request, accepted.profile)}
         return await taking.keep_one("users", row, version=True)
 
     return router

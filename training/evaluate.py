@@ -4,7 +4,7 @@ Every model answers for the same buyers with their histories as of T. Nobody is 
 
 - the challenger is the registered gated version, fitted at T;
 - the champion as `training.champion` says;
-- the baselines are the challenger's own sources, each alone.
+- the baselines are the challenger's own sources, each alone; one that it has not is no baseline of it.
 
 Beside it, on the validation window, what each part of the challenger is worth (`training.ablation`).
 """
@@ -12,7 +12,7 @@ Beside it, on the validation window, what each part of the challenger is worth (
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     evaluation_id, version = note["run_id"], str(note["version"])
     champion = registry.by_alias(CHAMPION)
     named = f"champion:{champion.version}" if champion else None
-    expected = {version, *BASELINES, *([named] if named else [])}
+    expected = {version, *baselines(_sources(note)), *([named] if named else [])}
     there = _known(evaluation_id)
     if set(there["version"]) != expected:
         with tempfile.TemporaryDirectory() as scratch:
@@ -115,13 +115,23 @@ def _models(
 ) -> Iterator[tuple[str, Recommender]]:
     challenger = load(registry, version, scratch)
     yield version, challenger
-    for name, source in BASELINES.items():
+    for name, source in baselines(challenger.sources).items():
         yield name, evaluation.baseline(challenger, source)
     if champion is not None:
         yield (
             f"champion:{champion.version}",
             fair_champion(settings, registry, dataset, champion, challenger, scratch),
         )
+
+
+def baselines(sources: Collection[str]) -> dict[str, str]:
+    """Those of BASELINES whose source a model has: of another one, nothing is to be measured."""
+    return {name: source for name, source in BASELINES.items() if source in sources}
+
+
+def _sources(note: Mapping[str, Any]) -> Collection[str]:
+    """Of the gated version, as `train.fit` noted them; before it did, each of BASELINES had its source."""
+    return note["fit"].get("sources", BASELINES.values())
 
 
 def _known(evaluation_id: str) -> pd.DataFrame:

@@ -20,15 +20,13 @@ from aisle.settings import Settings
 from aisle.stages import StepContext
 from engine.recipe import Recipe
 from engine.recommender import Recommender
-from engine.sources import Export
+from engine.sources.sequence import Sequence
 from engine.sources.two_tower import TwoTower
-from engine.windows import Window
-from training import ablation, plots, ranking, reference, selection, towers
+from training import ablation, models, plots, ranking, reference, selection, warm_start
 from training.dataset import Dataset
+from training.models import Learned, Learnt, say
 from training.run_note import NAME, read_note, write_note
-from training.towers import Tower
-
-WEIGHTS = "tower.npz"
+from training.warm_start import Start
 
 
 def run(settings: Settings, context: StepContext) -> dict[str, Any]:
@@ -45,14 +43,23 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     }
     if (folder / NAME).exists() and (known := read_note(folder)).get("made_from") == made_from:
         return known["fit"]
-    learnt = towers.fit(dataset, settings.training, progress=_say)
-    towers.write_weights(learnt["T"], folder / WEIGHTS)
+    asked = Recipe.of(settings)
+    start = warm_start.of(settings, dataset, asked)
+    say(f"learned models start: {start.said}")
+    learnt = models.learn(dataset, settings, asked, start.weights, say)
     recipe, choice = chosen(dataset, settings, learnt, folder)
+    learnt = models.at_T(learnt, dataset, settings, recipe, start.weights, say)
+    models.write(learnt, dataset, folder)
     recommender = Recommender.fit(
-        *_known(dataset, "T"), dataset.cuts.T, recipe, _exports(learnt["T"]), choice.ranker
+        dataset.frame("items_T"),
+        dataset.frame("histories_T"),
+        dataset.cuts.T,
+        recipe,
+        learnt.exports("T"),
+        choice.ranker,
     )
     require_sound(recommender)
-    result = _track(settings, context, dataset, learnt, recommender, choice)
+    result = _track(settings, context, dataset, learnt, start, recommender, choice)
     write_note(
         folder,
         {"run_id": result["mlflow_run"], "version": result["version"], "made_from": made_from, "fit": result},
@@ -69,36 +76,23 @@ def seeded(settings: Settings, context: StepContext) -> Settings:
 
 
 def chosen(
-    dataset: Dataset, settings: Settings, learnt: Mapping[str, Tower], folder: Path
+    dataset: Dataset, settings: Settings, learnt: Learnt, folder: Path
 ) -> tuple[Recipe, ranking.Choice]:
     """See training.selection; the recommender that validation judged is kept for the ablations."""
-    truths = {"R": "truth_ranker", "V": "truth_validation"}
-    earlier, validation = (
-        [
-            Window(moment, *_known(dataset, name), dataset.frame(truths[name]), _exports(learnt[name]))
-            for name, moment in dataset.cuts.items()
-            if name in wanted
-        ]
-        for wanted in (("R",), ("V",))
+    *earlier, validation = (
+        models.window(dataset, name, learnt.exports(name))
+        for name, _ in dataset.cuts.items()
+        if name in ("R", "V")
     )
     users = settings.training.blend_users
     try:
         recipe, choice, judged = selection.select(
-            earlier, validation[0], Recipe.of(settings), users, settings.training.ranker_users, say=_say
+            earlier, validation, Recipe.of(settings), users, settings.training.ranker_users, say=say
         )
     except ValueError as error:
         raise TooLittleData(f"{error}; import more days, or lower training.validation_days") from None
     ablation.keep(judged, folder)
     return recipe, choice
-
-
-def _exports(tower: Tower) -> dict[str, Export]:
-    return {TwoTower.name: tower.export}
-
-
-def _known(dataset: Dataset, cut: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Items and histories as of a cut."""
-    return dataset.frame(f"items_{cut}"), dataset.frame(f"histories_{cut}")
 
 
 def require_sound(recommender: Recommender) -> None:
@@ -114,33 +108,35 @@ def _track(
     settings: Settings,
     context: StepContext,
     dataset: Dataset,
-    learnt: Mapping[str, Tower],
+    learnt: Learnt,
+    start: Start,
     recommender: Recommender,
     choice: ranking.Choice,
 ) -> dict[str, Any]:
     from training import tracking
     from training.tracking import Tracking
 
-    first, cuts, versions = next(iter(learnt.values())), dataset.cuts, dataset.versions
+    cuts, versions = dataset.cuts, dataset.versions
     shared = {"airflow_run_id": context.run_id, "commit": tracking.commit(), "as_of": tracking.iso(cuts.A)}
     name = f"recommender as of {cuts.A:%Y-%m-%d}"
-    opened = Tracking.begin(settings, name, {**shared, "decision": "pending"})
+    opened = Tracking.begin(
+        settings, name, {**shared, "decision": "pending", "warm_start": start.told(learnt)}
+    )
     weights = {"again": dict(recommender.recipe.weights.again), "new": dict(recommender.recipe.weights.new)}
     try:
-        opened.figures(
-            [{name: value for name, value in row.items() if name != "epoch"} for row in first.learned.epochs],
-            params=_params(settings, dataset, recommender.recipe, first.learned.kept),
-        )
-        opened.figures([choice.figures])
+        opened.figures([choice.figures], params=_params(settings, dataset, recommender.recipe, learnt, start))
+        for name, learned in learnt.judged().items():
+            opened.figures(_steps(name, learned))
         opened.inputs(versions)
         with tempfile.TemporaryDirectory() as scratch:
-            _artifacts(Path(scratch), dataset, (first, learnt["T"]), recommender.recipe, weights)
+            _artifacts(Path(scratch), dataset, learnt, recommender.recipe, weights)
             if choice.ranker:
                 plots.importance(choice.ranker.importance(), Path(scratch) / "plots" / "ranker.png")
             opened.files(Path(scratch))
         tags = {
             **{name: shared[name] for name in ("commit", "as_of")},
             "role": "gated",
+            "warm_start": start.told(learnt),
             "cut": tracking.iso(cuts.T),
             "delta_versions": json.dumps(versions),
             "feature_service": recommender.recipe.feature_service,
@@ -151,14 +147,15 @@ def _track(
         opened.end("FAILED")
         raise
     opened.end()
-    best = first.learned.epochs[first.learned.kept - 1] if first.learned.kept else {}
+    judged = {name: _told(learned) for name, learned in learnt.judged().items()}
     return {
         "mlflow_run": opened.run_id,
         "mlflow_experiment": opened.experiment_id,
         "version": version,
-        "examples_per_second": round(first.learned.examples_per_second),
-        "epochs": len(first.learned.epochs),
-        "validation": {name: round(float(value), 4) for name, value in best.items()},
+        **judged.get(TwoTower.name, {}),
+        **({Sequence.name: judged[Sequence.name]} if Sequence.name in judged else {}),
+        "warm_start": start.told(learnt),
+        "sources": list(recommender.recipe.sources),
         "weights": weights,
         "ranker": {
             "used": choice.ranker is not None,
@@ -167,36 +164,57 @@ def _track(
     }
 
 
-def _params(settings: Settings, dataset: Dataset, recipe: Recipe, kept: int) -> Mapping[str, Any]:
+def _params(
+    settings: Settings, dataset: Dataset, recipe: Recipe, learnt: Learnt, start: Start
+) -> Mapping[str, Any]:
+    """The settings as they were asked for, and beside them what was learnt of them."""
     training = settings.training.model_dump(exclude={"event_weights"})
     cuts = {name: moment.date().isoformat() for name, moment in dataset.cuts.items()}
+    kept = {name: learned.kept for name, learned in learnt.judged().items()}
     return {
         **training,
         **{f"cut_{name}": day for name, day in cuts.items()},
-        "kept_epoch": kept,
+        "sources_kept": list(recipe.sources),
+        "repeat_learnt": recipe.repeat,
+        "warm_started_from": start.version,
+        "warm_started": [name for name, learned in learnt.judged().items() if learned.warm],
+        "kept_epoch": kept.get(TwoTower.name, 0),
+        **({"sequence_kept_epoch": kept[Sequence.name]} if Sequence.name in kept else {}),
         "offset": recipe.weights.offset,
     }
 
 
-def _artifacts(
-    folder: Path, dataset: Dataset, learnt: tuple[Tower, Tower], recipe: Recipe, weights: dict
-) -> None:
-    """plots/, recipe.json, tower.npz, versions.json and reference/: what a decision and a drift report refer to later."""
-    first, tower = learnt
+def _steps(name: str, learned: Learned) -> list[dict[str, float]]:
+    """A mapping per epoch; those of the two-tower, which most shops have alone, without its name."""
+    prefix = "" if name == TwoTower.name else f"{name}/"
+    return [
+        {f"{prefix}{figure}": value for figure, value in row.items() if figure != "epoch"}
+        for row in learned.epochs
+    ]
+
+
+def _told(learned: Learned) -> dict[str, Any]:
+    best = learned.epochs[learned.kept - 1] if learned.kept else {}
+    return {
+        "examples_per_second": round(learned.examples_per_second),
+        "epochs": len(learned.epochs),
+        "validation": {name: round(float(value), 4) for name, value in best.items()},
+    }
+
+
+def _artifacts(folder: Path, dataset: Dataset, learnt: Learnt, recipe: Recipe, weights: dict) -> None:
+    """plots/, recipe.json, the models' weights, versions.json and reference/: what a decision, a drift report and a later run refer to."""
     (folder / "plots").mkdir()
-    if first.learned.epochs:
+    for name, learned in learnt.judged().items():
+        if not learned.epochs:
+            continue
+        prefix, title = ("", "two-tower") if name == TwoTower.name else (f"{name}_", name)
         plots.learning_curve(
-            first.learned.epochs, first.learned.kept, folder / "plots" / "learning_curve.png"
+            learned.epochs, learned.kept, folder / "plots" / f"{prefix}learning_curve.png", title
         )
+        pd.DataFrame(learned.epochs).to_csv(folder / f"{prefix}epochs.csv", index=False)
     plots.blend(weights, folder / "plots" / "blend.png")
     (folder / "recipe.json").write_text(recipe.model_dump_json(indent=2))
     (folder / "versions.json").write_text((dataset.folder / "versions.json").read_text())
-    pd.DataFrame(first.learned.epochs).to_csv(folder / "epochs.csv", index=False)
-    towers.write_weights(tower, folder / WEIGHTS)
+    models.write(learnt, dataset, folder)
     reference.write(folder / "reference", dataset)
-
-
-def _say(line: str) -> None:
-    import sys
-
-    print(line, file=sys.stderr, flush=True)

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from aisle.settings import Training
 from engine import metrics
-from engine.interactions import Catalogue
+from engine.interactions import Catalogue, Events
 from engine.state import from_frame
 from engine.top_products import TopProducts
 from engine.tuning import truth_matrix
@@ -22,7 +22,10 @@ DEPTH = 20
 
 @dataclass(frozen=True)
 class Judge:
-    """users: histories at V of the sampled buyers; item_ids: the columns of what is judged; truth, new, had: (users, items)."""
+    """users: histories at V of the sampled buyers; item_ids: the columns of what is judged; truth, new, had: (users, items).
+
+    had: bought before; new: bought for the first time after.
+    """
 
     users: pd.DataFrame
     item_ids: list[str]
@@ -40,13 +43,8 @@ class Judge:
         users = users.sort_values("user_id").reset_index(drop=True)
         catalogue, states = Catalogue.of(dataset.frame(f"items_{cut}")), from_frame(users)
         truth = truth_matrix(bought, states, catalogue)
-        past = (
-            users[["user_id", "item_ids"]]
-            .explode("item_ids")
-            .rename(columns={"item_ids": "item_id"})
-            .dropna()
-        )
-        had = truth_matrix(past, states, catalogue)
+        at = dict(dataset.cuts.items())[cut]
+        had = Events.of(states, catalogue.index, at, settings.event_weights).bought()
         new = sparse.csr_array(truth - truth.multiply(had > 0))
         new.eliminate_zeros()
         return cls(users, catalogue.item_ids, truth, new, had)

@@ -1,9 +1,11 @@
-"""Learned sources for a row of windows: each model saw what its window's histories hold, and nothing else."""
+"""Sequence models for a row of windows: each saw what its window's histories hold, and nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+
+import pandas as pd
 
 from engine.interactions import Catalogue, Events
 from engine.recipe import Recipe
@@ -12,7 +14,11 @@ from engine.state import from_frame
 from engine.tuning import truth_matrix
 from engine.windows import Window
 from training import sequence
-from training.sequence_model import SequenceSettings
+from training.sequence import Learned, Weights
+from training.sequence_model import SequenceSettings, fits
+
+CONTINUED_EPOCHS = 3  # of weights that know all but the newest days
+Say = Callable[[str], None]
 
 
 def with_sequence(
@@ -20,22 +26,11 @@ def with_sequence(
     validation: int,
     recipe: Recipe,
     settings: SequenceSettings,
-    say: Callable[[str], None] = print,
+    say: Say = print,
 ) -> list[Window]:
-    """The windows with a sequence model each; as they are where no user has two events, or nothing tells their order.
-
-    validation: the place of the window that chooses the number of epochs; the others are learnt as long.
-    """
-    judged = windows[validation]
-    if all(len(set(times)) < 2 for times in judged.histories["event_times"]):
-        say("no sequence model: all events of a user are of one moment")
-        return list(windows)
+    """The windows with a sequence model each; as they are where it cannot be learnt (see `sequences`)."""
     try:
-        first = _learnt(judged, recipe, settings, _judge(judged, recipe), say)
-        settings = replace(settings, epochs=max(first.kept, 1))
-        learnt = [
-            first if window is judged else _learnt(window, recipe, settings, None, say) for window in windows
-        ]
+        learnt = sequences(windows, validation, recipe, settings, say)
     except ValueError as error:
         say(f"no sequence model: {error}")
         return list(windows)
@@ -45,17 +40,60 @@ def with_sequence(
     ]
 
 
-def _learnt(window: Window, recipe: Recipe, settings: SequenceSettings, judge, say) -> sequence.Learned:
+def sequences(
+    windows: Sequence[Window],
+    validation: int,
+    recipe: Recipe,
+    settings: SequenceSettings,
+    say: Say = print,
+    weights: Weights | None = None,
+) -> list[Learned]:
+    """A sequence model a window. validation: the place of the one that chooses the number of epochs; the others are learnt as long.
+
+    weights: to go on from; they saw nothing from the first window's `at` on. Raises ValueError where no user has two events, or
+    nothing tells their order.
+    """
+    judged = windows[validation]
+    if not any(times is not None and len(set(times)) > 1 for times in judged.histories["event_times"]):
+        raise ValueError("all events of a user are of one moment")
+    first = one(judged, recipe, settings, say, weights, _judge(judged, recipe))
+    settings = replace(settings, epochs=max(first.kept, 1))
+    return [first if window is judged else one(window, recipe, settings, say, weights) for window in windows]
+
+
+def continued(
+    weights: Weights | None, window: Window, recipe: Recipe, settings: SequenceSettings, say: Say = print
+) -> Learned:
+    """The model of an earlier moment, continued on a window's histories; learnt anew, `settings.epochs` long, where there is none
+    of this form.
+
+    Raises ValueError as `sequences` does.
+    """
+    if weights is not None and fits(weights, settings):
+        settings = replace(settings, epochs=min(CONTINUED_EPOCHS, settings.epochs))
+    return one(window, recipe, settings, say, weights)
+
+
+def one(
+    window: Window,
+    recipe: Recipe,
+    settings: SequenceSettings,
+    say: Say = print,
+    weights: Weights | None = None,
+    judge: sequence.Judge | None = None,
+) -> Learned:
+    """The model of one window, its lines of progress under its day. weights: see `sequence.fit`."""
     return sequence.fit(
         _events(window, recipe, window.histories),
         Catalogue.of(window.items),
         settings,
         judge=judge,
-        progress=say,
+        start=weights if weights is not None and fits(weights, settings) else None,
+        progress=lambda line: say(f"sequence up to {window.at:%Y-%m-%d}: {line}"),
     )
 
 
-def _events(window: Window, recipe: Recipe, histories) -> Events:
+def _events(window: Window, recipe: Recipe, histories: pd.DataFrame) -> Events:
     index = Catalogue.of(window.items).index
     return Events.of(from_frame(histories), index, window.at, recipe.event_weights, recipe.counting)
 

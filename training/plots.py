@@ -23,13 +23,15 @@ def _save(figure: Figure, path: Path) -> None:
     plt.close(figure)
 
 
-def learning_curve(epochs: Sequence[Mapping[str, float]], kept: int, path: Path) -> None:
+def learning_curve(
+    epochs: Sequence[Mapping[str, float]], kept: int, path: Path, of: str = "two-tower"
+) -> None:
     """Training loss beside what validation said after each epoch; the kept epoch is marked."""
     rows = pd.DataFrame(list(epochs)).set_index("epoch")
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4))
-    rows["loss"].plot(ax=left, marker="o", title="two-tower: training loss")
+    rows["loss"].plot(ax=left, marker="o", title=f"{of}: training loss")
     judged = [name for name in rows if name.removeprefix("new_") in SOUGHT]
-    rows[judged].plot(ax=right, marker="o", title="two-tower: validation, whole catalogue")
+    rows[judged].plot(ax=right, marker="o", title=f"{of}: validation, whole catalogue")
     right.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))  # beside the points, not over them
     for axis in (left, right):
         axis.axvline(kept, color="grey", linestyle=":")

@@ -1,25 +1,29 @@
 """The quality table (`aisle evaluate`): the engine beside its baselines, on days that none of them saw.
 
-The sources are fitted to what was known at T, the blend is chosen on the window before it, and everything is
-judged on the window after it. Works on whatever has been imported, without Spark.
+The sources are fitted to what was known at T, blend and ranker are chosen on the window before it, and everything is
+judged on the window after it: the windows of `train.dataset`. Works on whatever has been imported, without Spark.
+`aisle evaluate --peers` asks the same of other libraries' models, by bench.quality of the checkout.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import pandas as pd
 
-from aisle import clock, features, lake
-from aisle.errors import NotThere, TooLittleData
+from aisle import clock, features, lake, purchases
+from aisle.errors import MissingPrerequisite, NotThere, TooLittleData
 from aisle.settings import Settings
 from engine import intervals
 from engine.evaluation import COLUMNS, LIST_WIDE, PER_USER, HeldOut, baseline, evaluate
 from engine.recipe import Recipe
 from engine.recommender import Recommender
 from engine.windows import Window
+from training.dataset import Cuts, require_span
+from training.models import with_sequence_where_listed
 from training.selection import select
 
 OURS = "aisle"
@@ -34,16 +38,22 @@ BASELINES = {
 
 
 def compare(
-    before: Window | None, validation: Window, test: Window, recipe: Recipe, max_users: int
+    before: Window | None,
+    validation: Window,
+    test: Window,
+    recipe: Recipe,
+    max_users: int,
+    ranker_users: int | None = None,
 ) -> pd.DataFrame:
     """Per-user values: version, column, slice, user_id, metric, value.
 
-    The blend is chosen on `validation`, the ranker on `before` and `validation`; fitted and judged at `test`. Without a
-    two-tower: one that saw nothing of these days would have to be trained for each window, which is what `train` does.
+    The blend is chosen on `validation`, the ranker on `before` and `validation`; fitted and judged at `test`. With
+    the windows' learned models; `table` has a sequence model learnt for each where it is listed, and no two-tower, which only
+    `train` learns.
     """
-    chosen, choice, _ = select([before] if before else [], validation, recipe, max_users)
+    chosen, choice, _ = select([before] if before else [], validation, recipe, max_users, ranker_users)
     ranker = choice.ranker
-    ours = Recommender.fit(test.items, test.histories, test.at, chosen, ranker=ranker)
+    ours = Recommender.fit(test.items, test.histories, test.at, chosen, test.exports, ranker)
     held = HeldOut.of(ours, test.histories, test.truth, test.at)
     models = {name: baseline(ours, source) for name, source in BASELINES.items() if source in ours.sources}
     if ranker:
@@ -81,26 +91,76 @@ def gains(values: pd.DataFrame, samples: int, confidence: float, seed: int) -> p
 
 def table(settings: Settings, as_of: datetime | None = None, as_json: bool = False) -> str:
     """What `aisle evaluate` prints. Raises NotThere without data, TooLittleData where there is not enough."""
-    end = clock.midnight_after(as_of) if as_of else clock.newest_as_of()
-    test_at = end - timedelta(days=settings.training.test_days)
-    valid_at = test_at - timedelta(days=settings.training.validation_days)
-    print(
-        f"reading histories before {valid_at:%Y-%m-%d} and {test_at:%Y-%m-%d} …", file=sys.stderr, flush=True
-    )
-    validation, test = read_window(valid_at, test_at), read_window(test_at, end)
-    before = read_ranker_window(valid_at - timedelta(days=settings.training.validation_days), valid_at)
+    cuts = cuts_of(settings, as_of)
+    training, recipe = settings.training, Recipe.of(settings)
+    *earlier, validation, test = with_sequence_where_listed(windows(cuts), recipe, training)
     print("fitting, choosing blend and ranker, ranking the whole catalogue …", file=sys.stderr, flush=True)
+    before = earlier[0] if earlier else None
     try:
-        values = compare(before, validation, test, Recipe.of(settings), settings.training.blend_users)
+        values = compare(before, validation, test, recipe, training.blend_users, training.ranker_users)
     except ValueError as error:
-        raise TooLittleData(f"no quality table for {test_at:%Y-%m-%d} to {end:%Y-%m-%d}: {error}") from None
+        raise TooLittleData(f"no quality table for {cuts.T:%Y-%m-%d} to {cuts.A:%Y-%m-%d}: {error}") from None
     gate = settings.gate
-    asked = (gate.bootstrap_samples, gate.confidence, settings.training.seed)
+    asked = (gate.bootstrap_samples, gate.confidence, training.seed)
     means, differences = summarise(values, *asked), gains(values, *asked)
     if as_json:
-        body = {"from": test_at, "until": end, "means": means, "gains": differences}
+        body = {"from": cuts.T, "until": cuts.A, "means": means, "gains": differences}
         return json.dumps({key: _plain(value) for key, value in body.items()}, ensure_ascii=False)
-    return f"held out: {test_at:%Y-%m-%d} to {end:%Y-%m-%d}\n\n{as_text(means, differences)}"
+    return f"held out: {cuts.T:%Y-%m-%d} to {cuts.A:%Y-%m-%d}\n\n{as_text(means, differences)}"
+
+
+def against_peers(
+    settings: Settings, minutes: float, as_of: datetime | None = None, as_json: bool = False
+) -> int:
+    """Runs bench.quality on what was imported; what it returned. In a process of its own: training imports no bench.
+
+    Raises NotThere and TooLittleData as `cuts_of`, MissingPrerequisite where there is no checkout.
+    """
+    root = lake.project_root()
+    if not (root / "bench" / "quality.py").exists():
+        raise MissingPrerequisite(
+            f"{root} has no bench/: --peers runs from a checkout of Aisle, after `make setup`"
+        )
+    cuts = cuts_of(settings, as_of)
+    print(
+        f"eight peers, each tuned for {minutes:g} minutes at most, then the engine with all its sources. "
+        "What is done is kept: ended, the same command goes on",
+        file=sys.stderr,
+        flush=True,
+    )
+    command = [sys.executable, "-m", "bench.quality", "--set", "shop", "--minutes", str(minutes)]
+    command += ["--as-of", cuts.A.isoformat(), *(["--json"] if as_json else [])]
+    return subprocess.run(command, cwd=root).returncode
+
+
+def cuts_of(settings: Settings, as_of: datetime | None = None) -> Cuts:
+    """The cuts that `train.dataset` would take: back to the last purchases where the newest days have none.
+
+    Raises NotThere without data, TooLittleData where the purchases do not reach back far enough or a window has none.
+    """
+    asked = clock.midnight_after(clock.settled(as_of))
+    version = lake.version("silver.interactions")
+    end = purchases.windows_end(asked, settings, version)
+    if end < asked:
+        print(
+            f"too little was bought in the days before {asked:%Y-%m-%d}: the windows end on {end:%Y-%m-%d}, with the purchases",
+            file=sys.stderr,
+        )
+    cuts = Cuts.of(end, settings)
+    bought = lake.read_frame(
+        "silver.interactions",
+        columns=["user_id", "item_id", "event_time"],
+        filters=[("event_type", "=", "purchase"), ("event_time", "<", cuts.A)],
+    ).dropna()
+    require_span(bought, cuts)
+    return cuts.within(bought["event_time"].min())
+
+
+def windows(cuts: Cuts) -> list[Window]:
+    """Oldest first: the ranker's, where the shop is old enough for one, validation's and the test's. Raises NotThere."""
+    print(f"reading histories before {cuts.V:%Y-%m-%d} and {cuts.T:%Y-%m-%d} …", file=sys.stderr, flush=True)
+    before = read_ranker_window(cuts.R, cuts.V) if cuts.R else None
+    return [*([before] if before else []), read_window(cuts.V, cuts.T), read_window(cuts.T, cuts.A)]
 
 
 def _plain(value: object) -> object:

@@ -42,8 +42,8 @@ PARAMETERS: dict[str, Any] = {
     "force_row_wise": True,
     "verbose": -1,
 }
-# A recommender fitted at a cut, the histories as of it, and what was bought after it.
-Window = tuple[Recommender, pd.DataFrame, pd.DataFrame]
+# A recommender, the histories as of a moment, what was bought after it, and that moment.
+Window = tuple[Recommender, pd.DataFrame, pd.DataFrame, datetime]
 CELLS = 20_000_000  # scores of a source that are held at once: 80 MB
 # Examples of people as they were after a few events, so that the ranker knows what to make of somebody new (docs/adr/0006).
 SHORT_SHARE, SHORT_MOST = 0.25, 5  # of the buyers; events
@@ -61,22 +61,34 @@ class Examples:
 
     @classmethod
     def of(
-        cls, fitted: Recommender, histories: pd.DataFrame, truth: pd.DataFrame, max_users: int, seed: int
+        cls,
+        fitted: Recommender,
+        histories: pd.DataFrame,
+        truth: pd.DataFrame,
+        at: datetime,
+        max_users: int,
+        seed: int,
     ) -> Examples:
-        """`fitted`, `histories`: as of the cut; truth: user_id, item_id bought after it. A seeded sample of its buyers.
+        """histories: as of `at`; truth: user_id, item_id bought after it. A seeded sample of its buyers.
 
-        SHORT_SHARE of them are there twice: once more with their newest events alone.
+        SHORT_SHARE of them are there twice: once more with their newest events alone. Raises ValueError where the sources or a
+        history know what came after `at`.
         """
         cut = _cut(fitted)
+        if cut > at:
+            raise ValueError(
+                f"the sources were fitted to what was known at {cut.isoformat()}, and these examples are of {at.isoformat()}: "
+                "they would have seen what they are asked for"
+            )
         states = from_frame(_buyers(histories, truth, max_users, seed))
         newest = max((max(state.event_times, default=0) for state in states), default=0)
-        if newest >= cut.timestamp():
+        if newest >= at.timestamp():
             raise ValueError(
-                f"a history knows an event at {newest} (epoch s), and the cut is {cut.isoformat()}"
+                f"a history knows an event at {newest} (epoch s), and the cut is {at.isoformat()}"
             )
         size = max(1, CELLS // len(fitted.catalogue))
         parts = [
-            cls._of_some(fitted, some[start : start + size], truth, cut)
+            cls._of_some(fitted, some[start : start + size], truth, at)
             for some in (states, _shortened(states, seed))
             for start in range(0, len(some), size)
         ]
@@ -85,10 +97,10 @@ class Examples:
 
     @staticmethod
     def _of_some(
-        fitted: Recommender, states: list[UserState], truth: pd.DataFrame, cut: datetime
+        fitted: Recommender, states: list[UserState], truth: pd.DataFrame, at: datetime
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """features, label and groups of some users; those without a hit are left out: there is nothing to order."""
-        events = fitted.events(states, cut)
+        events = fitted.events(states, at)
         found = fitted.candidates(events, fitted.normalised_scores(events))
         wanted = truth_matrix(
             truth[truth["user_id"].isin({state.user_id for state in states})], states, fitted.catalogue
@@ -169,12 +181,17 @@ def choose(
 
 
 def _ndcg(
-    fitted: Recommender, histories: pd.DataFrame, truth: pd.DataFrame, max_users: int, seed: int
+    fitted: Recommender,
+    histories: pd.DataFrame,
+    truth: pd.DataFrame,
+    at: datetime,
+    max_users: int,
+    seed: int,
 ) -> dict[str, float]:
     """Mean METRIC by column ("all", "new") over a seeded sample of the buyers, the whole catalogue ranked."""
     buyers = _buyers(histories, truth, max_users, seed)
     wanted = truth[truth["user_id"].isin(set(buyers["user_id"]))]
-    held = HeldOut.of(fitted, buyers, wanted, _cut(fitted))
+    held = HeldOut.of(fitted, buyers, wanted, at)
     rows = evaluate(held, held.lists(fitted))
     rows = rows[rows["slice"].eq("all") & rows["metric"].eq(METRIC)]
     return {str(column): float(value) for column, value in rows.groupby("column")["value"].mean().items()}

@@ -18,9 +18,10 @@ from aisle.settings import Settings
 from aisle.stages import StepContext
 from engine.recommender import Recommender
 from engine.state import from_frame
-from training import parity, towers
+from training import models, parity
 from training.dataset import Dataset
-from training.fit import WEIGHTS, require_sound, seeded
+from training.fit import require_sound, seeded
+from training.models import say
 from training.parity import Parity
 from training.run_note import read_note, write_note
 
@@ -60,14 +61,15 @@ def not_passed(context: StepContext, tags: dict[str, str]) -> str:
 
 def refitted(settings: Settings, dataset: Dataset, gated: Recommender, folder: Path) -> Recommender:
     """The gated recipe, its blend and ranker as they are, over everything before A. Raises BadModel where it is not finite."""
-    weights = towers.read_weights(folder / WEIGHTS)
-    tower = towers.continued(weights, dataset, dataset.cuts.T, "A", settings.training)
+    learned = models.learned_of(gated.recipe)
+    weights = {name: models.read(folder / models.FILES[name]) for name in learned}
+    exports = models.continued(weights, dataset, dataset.cuts.T, "A", settings, gated.recipe, say)
     refit = Recommender.fit(
         dataset.frame("items_A"),
         dataset.frame("histories_A"),
         dataset.cuts.A,
         gated.recipe,
-        {"two_tower": tower.export},
+        exports,
         gated.ranker,
     )
     require_sound(refit)

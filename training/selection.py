@@ -27,6 +27,9 @@ def select(
     """
     recipe, at_validation = tuning.choose(validation, base, max_users, select=True)
     say(f"sources: {', '.join(recipe.sources)}; bought again: {'yes' if recipe.repeat else 'no'}")
+    if not base.ranked:
+        say("no ranker: training.ranker is 'never'")
+        return recipe, ranking.Choice(None, {}), at_validation
     learnt: list[ranking.Window] = []
     for window in earlier:
         try:
@@ -34,11 +37,11 @@ def select(
         except ValueError as error:
             say(f"the ranker does not learn from that window: {error}")
             continue
-        learnt.append((fitted, window.histories, window.truth))
+        learnt.append((fitted, window.histories, window.truth, window.at))
     if not learnt:
         say("no ranker: the purchases do not reach back far enough for a window before validation")
         return recipe, ranking.Choice(None, {}), at_validation
-    judged = (at_validation, validation.histories, validation.truth)
+    judged = (at_validation, validation.histories, validation.truth, validation.at)
     choice = ranking.choose(learnt, judged, max_users, base.seed, ranker_users)
     for name, value in choice.figures.items():
         say(f"{name} {value:.4f}")

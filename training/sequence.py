@@ -36,7 +36,7 @@ class Judge:
     truth: sparse.csr_array
 
     def figures(self, source: Sequence, users: int, seed: int) -> dict[str, float]:
-        """ndcg@10 and recall@20 over the whole catalogue, and new_… over the items that a user did not have.
+        """ndcg@10 and recall@20 over the whole catalogue, and new_… over the items that a user had not bought.
 
         Means over a seeded sample of those `users` with a history and something to find.
         """
@@ -49,7 +49,7 @@ class Judge:
         for start in range(0, len(some), USERS):
             block = some[start : start + USERS]
             events, truth = _of(self.events, block), self.truth[block].toarray() > 0
-            scores, had = source.scores(events), events.owned().toarray() > 0
+            scores, had = source.scores(events), events.bought().toarray() > 0
             _add(found, "", scores, truth)
             _add(found, "new_", np.where(had, -np.inf, scores), truth & ~had)
         return {name: float(np.concatenate(values).mean()) for name, values in found.items()}
@@ -76,18 +76,21 @@ def _of(events: Events, users: np.ndarray) -> Events:
         weight=events.weight[keep],
         age=events.age[keep],
         countries=events.countries[users],
+        sent_back=None if events.sent_back is None else events.sent_back[keep],
+        purchases=None if events.purchases is None else events.purchases[keep],
     )
 
 
 @dataclass(frozen=True)
 class Learned:
     """export: for the engine. weights: to go on from. epochs: a row each: epoch, loss, examples, seconds, what the judge
-    said. kept: the epoch whose weights these are."""
+    said. kept: the epoch whose weights these are. warm: from earlier weights."""
 
     export: SequenceExport
     weights: Weights
     epochs: list[dict[str, float]]
     kept: int
+    warm: bool = False
 
     @property
     def examples_per_second(self) -> float:
@@ -132,7 +135,7 @@ def fit(
             break
     if best is not None:
         restore(model, best)
-    return Learned(exported(model), _finite(saved(model), settings), rows, kept)
+    return Learned(exported(model), _finite(saved(model), settings), rows, kept, start is not None)
 
 
 def _finite(weights: Weights, settings: SequenceSettings) -> Weights:
@@ -146,8 +149,9 @@ def _finite(weights: Weights, settings: SequenceSettings) -> Weights:
 
 
 def _vocabulary(events: Events, catalogue: Catalogue, start: Weights | None) -> Vocabulary:
-    """What `start` knows, then what is new, each sorted; attributes of at least two items."""
+    """What `start` knows and is still there, then what is new, each sorted; attributes of at least two items."""
     items, names = ([], []) if start is None else (start["items"].tolist(), start["attributes"].tolist())
+    items = [item for item in items if item in catalogue.index]  # what is gone is not dragged along
     had = np.unique(events.item[events.weight > 0])
     items += sorted({catalogue.item_ids[row] for row in had} - set(items))
     owned = {item: attributes(catalogue, catalogue.index[item]) for item in items if item in catalogue.index}

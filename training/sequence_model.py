@@ -25,6 +25,7 @@ with without_notices():
 
 STDDEV = 0.02  # of embeddings at the start, as in BERT
 WIDENING = 2  # of the feed-forward layer
+TABLES = {"item_table": "items", "attribute_table": "attributes"}  # with a row per id, in this order
 
 
 @dataclass(frozen=True)
@@ -199,14 +200,27 @@ def saved(model: SequenceModel) -> dict[str, np.ndarray]:
 
 
 def restore(model: SequenceModel, weights: dict[str, np.ndarray]) -> None:
-    """The inverse of `saved`, into a model whose vocabulary begins with the saved one; what is new starts at zero."""
+    """The inverse of `saved`, by id: what is new starts at zero, what the model does not know falls away."""
     for name, variable in model.variables_by_name.items():
         old = weights[name]
-        if name.endswith("_table"):
-            grown = np.zeros(variable.shape, np.float32)
-            grown[: len(old)] = old
-            old = grown
+        if name in TABLES:
+            here = getattr(model.vocabulary, TABLES[name])
+            row = {known: place for place, known in enumerate(weights[TABLES[name]].tolist())}
+            mine = np.array([row.get(each, -1) for each in here], np.int64)
+            moved = np.zeros(variable.shape, np.float32)
+            moved[: len(mine)][mine >= 0] = old[mine[mine >= 0]]
+            old = moved
         variable.assign(old)
+
+
+def fits(weights: dict[str, np.ndarray], settings: SequenceSettings) -> bool:
+    """Whether saved weights are of the sizes that the settings ask for."""
+    size, blocks = settings.dimension, settings.blocks
+    return (
+        weights["item_table"].shape[1] == size
+        and weights["distances"].shape == (settings.steps + 1, settings.heads)
+        and weights["narrow"].shape == (blocks, WIDENING * size, size)
+    )
 
 
 def exported(model: SequenceModel) -> SequenceExport:

@@ -22,10 +22,12 @@ Judging = Callable[[TwoTower], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Learned:
-    """One row per epoch: epoch, loss, examples, seconds and what the judge said; and which epoch was kept."""
+    """One row per epoch: epoch, loss, examples, seconds and what the judge said; which epoch was kept; whether from weights
+    of an earlier run."""
 
     epochs: list[dict[str, float]]
     kept: int
+    warm: bool = False
 
     @property
     def examples_per_second(self) -> float:

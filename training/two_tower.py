@@ -167,10 +167,17 @@ def vocabulary_of(weights: dict[str, np.ndarray]) -> Vocabulary:
 
 
 def restore(model: TwoTower, weights: dict[str, np.ndarray]) -> None:
-    """Puts saved weights back, into a vocabulary as large or grown (`Vocabulary.grown`): new rows stay as they start."""
+    """Puts saved weights back, by id: what is new stays as it starts, what the model does not know falls away."""
+    known, rows = vocabulary_of(weights), {}
+    rows[model.country_table.name] = known.country_rows(model.vocabulary.countries)
+    for table in (model.item_table, model.history_table):
+        rows[table.name] = known.item_rows(model.vocabulary.items)
     for table in _tables(model):
-        old = weights[table.name.split(":")[0]]
-        table.assign(np.concatenate([old, table.numpy()[len(old) :]]))
+        old, mine = weights[table.name.split(":")[0]], rows.get(table.name)
+        if mine is not None:
+            there = np.concatenate([[True], mine > 0])  # row 0 is what is unknown to both
+            old = np.where(there[:, None], old[np.concatenate([[0], mine])], table.numpy())
+        table.assign(old)
     for tower in _towers(model):
         tower.set_weights([weights[f"{tower.name}/{i}"] for i in range(len(tower.get_weights()))])
 

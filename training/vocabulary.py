@@ -38,14 +38,6 @@ class Vocabulary:
         named = {country for country in countries if isinstance(country, str)}
         return cls(pd.Index(sorted(set(items)), dtype=object), pd.Index(sorted(named), dtype=object))
 
-    def grown(self, items: Iterable[str], countries: Iterable[str | None]) -> Vocabulary:
-        """With what is new appended: rows that are there keep their places."""
-        new = Vocabulary.of(items, countries)
-        return Vocabulary(
-            self.items.append(new.items.difference(self.items)),
-            self.countries.append(new.countries.difference(self.countries)),
-        )
-
     def item_rows(self, item_ids: Iterable[str]) -> np.ndarray:
         """int32 rows; 0 for the unknown."""
         return (self.items.get_indexer(pd.Index(item_ids, dtype=object)) + 1).astype(np.int32)

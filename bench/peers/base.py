@@ -15,9 +15,13 @@ CELLS = 20_000_000  # of a (users, items) float32 array that is held at once: 80
 
 
 class Peer:
-    """VERSION: raised when a change of the code changes the lists. A fit keeps its state in the object."""
+    """VERSION: raised when a change of the code changes the lists. A fit keeps its state in the object.
+
+    READS: columns of the window's frames that its lists depend on, beside items' ids and who bought what when.
+    """
 
     VERSION = 1
+    READS: tuple[str, ...] = ()
     columns = ("all", "new")  # what it can answer
 
     def fits(self, question: Question) -> str | None:

@@ -47,6 +47,11 @@ def python() -> Path:
 
 class RecTools(Peer):
     def grid(self, question: Question) -> Iterator[Config]:
+        """Singular vectors are fewer than users and items: a small shop has fewer sizes to try."""
+        fewest = min(len(np.unique(question.user)), len(np.unique(question.item)))
+        return (each for each in self._all(question) if each.get("factors", 0) < fewest)
+
+    def _all(self, question: Question) -> Iterator[Config]:
         yield {"model": "puresvd", "factors": 128}
         yield {"model": "knn", "kind": "tfidf", "neighbours": 200}
         yield {"model": "knn", "kind": "bm25", "neighbours": 200}

@@ -77,6 +77,8 @@ def examples_of(window: Window, seed: int = 7, length: int = LENGTH) -> pd.DataF
 
 
 class Tutorial(Peer):
+    READS = ("title", "categories", "price", "country")
+
     def grid(self, question: Question) -> Iterator[Config]:
         for examples, learning_rate in (
             (100_000, 0.003),

@@ -247,6 +247,15 @@ class Aisle:
         row = {"event_id": uuid.uuid4().hex, "item_id": item_id, "preference": preference}
         return self.request("POST", f"/v1/users/{_part(user_id)}/preferences", row)
 
+    def rate(self, user_id: str, item_id: str, value: float, **words: Any) -> dict[str, Any]:
+        """What a user thinks of an item now, on the shop's scale; also title and text."""
+        row = {"event_id": uuid.uuid4().hex, "value": value, **words}
+        return self.request("PUT", f"/v1/items/{_part(item_id)}/reviews/{_part(user_id)}", row)
+
+    def unrate(self, user_id: str, item_id: str) -> dict[str, Any]:
+        """Takes the user's rating of the item back."""
+        return self.request("DELETE", f"/v1/items/{_part(item_id)}/reviews/{_part(user_id)}")
+
     # -- single things
 
     def item(self, item_id: str) -> dict[str, Any]:

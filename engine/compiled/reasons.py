@@ -55,23 +55,26 @@ def loudest(parts, source, owner, order):
             here += 1
 
 
+@compiled()
+def _heard(place, part, best, most, total):
+    """The place of the largest part so far, that part, and the sum of all above zero, with one more part."""
+    if part > 0:
+        total += part
+    return (place, part, total) if part > most else (best, most, total)
+
+
 @compiled("reassoc", "nsz", "contract")
 def strongest_product(wanted, rows, by, table):
     """As `strongest`, where a row adds `by` times the product of its row of `table` (items, d) with each of `wanted` (n, d)."""
-    places, shares = np.full(len(wanted), -1), np.zeros(len(wanted))
+    places, shares = np.empty(len(wanted), np.int64), np.zeros(len(wanted))
     for k in range(len(wanted)):
-        most, total = np.float32(0.0), 0.0
+        best, most, total = -1, np.float32(0.0), 0.0
         for place in range(len(rows)):
             product = np.float32(0.0)
             for column in range(table.shape[1]):
                 product += table[rows[place], column] * wanted[k, column]
-            part = by[place] * product
-            if part > 0:
-                total += part
-            if part > most:
-                places[k], most = place, part
-        if places[k] >= 0:
-            shares[k] = most / total
+            best, most, total = _heard(place, by[place] * product, best, most, total)
+        places[k], shares[k] = best, most / max(total, 1e-30)
     return places, shares
 
 
@@ -79,16 +82,12 @@ def strongest_product(wanted, rows, by, table):
 def strongest(item, rows, by, indptr, indices, data):
     """Of each of `item` (n,): the place in `rows` whose sparse row, times its `by`, adds most to it, -1 where none adds, and its share
     of all that adds. indices: ascending in a row."""
-    places, shares = np.full(len(item), -1), np.zeros(len(item))
+    places, shares = np.empty(len(item), np.int64), np.zeros(len(item))
     for k in range(len(item)):
-        most, total = np.float32(0.0), np.float64(0.0)
+        best, most, total = -1, np.float32(0.0), 0.0
         for place in range(len(rows)):
             at = place_of(item[k], indices, indptr[rows[place]], indptr[rows[place] + 1])
             part = by[place] * data[at] if at >= 0 else np.float32(0.0)
-            if part > 0:
-                total += part
-            if part > most:
-                places[k], most = place, part
-        if places[k] >= 0:
-            shares[k] = most / total
+            best, most, total = _heard(place, part, best, most, total)
+        places[k], shares[k] = best, most / max(total, 1e-30)
     return places, shares

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class ItemItem(Source):
     """Cosine of buyers, shrunk for pairs with few: common / (|i| |j| + shrinkage). Sarwar et al. (2001).
 
+    Who looked at an item without buying it counts as a part of a buyer, see `Events.strength`.
+
     similarity: (n_items, n_items) sparse float32, the largest of each column; zero diagonal.
     half_life_days: of the history that it is scored from.
     """
@@ -39,9 +41,9 @@ class ItemItem(Source):
         neighbours: int = 200,
         half_life_days: float = 60.0,
     ) -> ItemItem:
-        bought = events.owned()
-        norm = np.sqrt(np.asarray(bought.sum(axis=0)).ravel().astype(np.float32))
-        similarity = nearest(sparse.csr_array(bought.T), bought, neighbours, Over(norm, norm, shrinkage))
+        taken = events.strength()
+        norm = np.sqrt(np.asarray(taken.power(2).sum(axis=0)).ravel().astype(np.float32))
+        similarity = nearest(sparse.csr_array(taken.T), taken, neighbours, Over(norm, norm, shrinkage))
         return cls(by_column(similarity), half_life_days)
 
     def scores(self, events: Events) -> np.ndarray:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 class NextBought(Source):
     """Ridge regression of what was bought for the first time in the newest days on what its buyers had had by then.
 
+    What they had is all that they bought or looked at; what they got are purchases alone.
+
     An item model such as `linear` asks which items people have; this one asks which they get next. Weights of a past that
     lies before its own future, as in next-basket models: Rendle et al., Factorizing Personalized Markov Chains (2010), here
     over the whole history and in closed form. It says nothing where all events are of one moment.
@@ -57,9 +59,8 @@ class NextBought(Source):
         neighbours: weights kept of each item. Beyond WHOLE items each is regressed on the `nearby` ones that its buyers had
         most. Memory: two (n_items, n_items) float32 matrices up to WHOLE items, 8 nearby bytes an item beyond.
         """
-        positive = events.weight > 0
-        had = events.counts(positive & (events.age > days), clip=True).astype(np.float32)
-        got = events.counts(positive & (events.age <= days), clip=True).astype(np.float32)
+        had = events.counts(events.positive & (events.age > days), clip=True).astype(np.float32)
+        got = events.counts(events.buying & (events.age <= days), clip=True).astype(np.float32)
         both = (np.diff(had.indptr) > 0) & (np.diff(got.indptr) > 0)
         had, got = sparse.csr_array(had[both]), sparse.csr_array(got[both])
         first = sparse.csr_array(got - got.multiply(had))

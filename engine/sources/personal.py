@@ -20,7 +20,7 @@ class Personal(Source):
     """On how many days a user bought an item; ties by popularity, `tie` (n_items,) float32 in [0, 0.001].
 
     Days, not lines or units: a line split in two, or a pallet, is one decision. A day whose purchases were all sent back does
-    not count, nor what is disliked by more than it was liked. Recency does not enter: on the data at hand it orders ties worse
+    not count, nor what is disliked by more than it was liked, nor a day of looking alone. Recency does not enter: on the data at hand it orders ties worse
     than popularity does, and the ranker reads it anyway.
     """
 

@@ -40,7 +40,7 @@ class Popularity(Source):
         """`n_buyers_30d` says what is popular; `n_buyers` breaks its ties and fills a quiet month."""
         recent, ever = catalogue.numbers("n_buyers_30d"), catalogue.numbers("n_buyers")
         overall = recent / max(recent.max(initial=0.0), 1.0) + 1e-3 * ever / max(ever.max(initial=0.0), 1.0)
-        bought = events.counts((events.weight > 0) & (events.age <= days), clip=True)
+        bought = events.counts(events.buying & (events.age <= days), clip=True)
         countries = tuple(sorted({country for country in events.countries if country}))
         by_country = np.empty((len(countries), len(catalogue)), np.float32)
         local = np.zeros(by_country.shape, bool)

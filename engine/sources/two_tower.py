@@ -10,7 +10,10 @@ import numpy as np
 
 from engine.interactions import Catalogue, Events
 from engine.sources.base import Arrays, Source
-from engine.towers import TowerExport, user_vectors
+from engine.sources.neighbours import strongest_of
+from engine.towers import TowerExport, read, vectors_of, without_each
+
+OCCLUDED = 20  # newest different items of a history that are tried as evidence
 
 
 @dataclass(frozen=True)
@@ -35,14 +38,44 @@ class TwoTower(Source):
         """(n_items, d) in the catalogue's order; zeros for items that the tower does not know."""
         return self.export.item_vectors[self.rows] * (self.rows >= 0)[:, None]
 
+    @cached_property
+    def places(self) -> np.ndarray:
+        """(tower's items,) the catalogue's row of each, -1 where it has none: the inverse of `rows`."""
+        found = np.full(len(self.export.item_ids), -1)
+        known = np.flatnonzero(self.rows >= 0)
+        found[self.rows[known]] = known
+        return found
+
+    def users(self, events: Events) -> np.ndarray:
+        """(n_users, d) float32."""
+        return vectors_of(self.export, events.states, *self._read(events))
+
+    def _read(self, events: Events) -> tuple[np.ndarray, np.ndarray]:
+        """The histories as the tower reads them; of one user's question once for scores and reasons."""
+        kept: dict = getattr(events, "kept", {})
+        key = (self.name, id(self.export))
+        if key not in kept:
+            kept[key] = read(self.export, events.states, events.now)
+        found: tuple[np.ndarray, np.ndarray] = kept[key]
+        return found
+
     def scores(self, events: Events) -> np.ndarray:
-        users = user_vectors(self.export, events.states, events.now)
+        users = self.users(events)
         found = users @ self.vectors.T
         found[:, self.rows < 0] = np.where(np.isfinite(users).all(axis=1, keepdims=True), -1.0, np.nan)
         return found.astype(np.float32, copy=False)
 
     def evidences(self, events: Events, items: np.ndarray) -> Sequence[dict | None]:
-        return [{"taste": True} if len(events.item) else None for _ in items]
+        """The item of the history without which the score falls most and its share of all that falls, where there is one, and
+        'taste': True."""
+        if not len(events.item):
+            return [None] * len(items)
+        rows, weights = self._read(events)
+        tried, users = without_each(self.export, events.states[0], rows[0], weights[0], OCCLUDED)
+        named = self.places[tried]  # what the catalogue does not have can be no reason
+        score = users @ self.vectors[items].T
+        found = strongest_of(named[named >= 0], (score[0] - score[1:])[named >= 0])
+        return [{**(each or {}), "taste": True} for each in found]
 
     def arrays(self) -> Arrays:
         tower = self.export

@@ -6,7 +6,9 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -15,24 +17,43 @@ from aisle import lake
 from aisle.cli import app
 
 AISLE = Path(sys.executable).parent / "aisle"
-COMMANDS = typer.main.get_command(app).commands
+ROOT = typer.main.get_command(app)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_the_example_of_a_command_can_be_typed(name: str) -> None:
-    """It names this command with arguments and options that it has, and files that are there."""
-    found = re.search(r"^\s*Example: aisle (.+)$", COMMANDS[name].help or "", re.M)
-    assert found, f"aisle {name} --help has no example"
-    named, *words = shlex.split(found[1])
-    assert named == name
-    COMMANDS[name].make_context(name, words, resilient_parsing=False)
-    files = [word for word in words if "/" in word]
+def all_commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """`aisle` itself, its commands, their commands: the words that call one, and the command."""
+    yield path, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from all_commands(inner, (*path, name))
+
+
+COMMANDS = dict(all_commands(ROOT))
+
+
+def typed(words: list[str]) -> None:
+    """Parses the words after `aisle` as the command does. Raises what it says of a wrong one."""
+    command, path = ROOT, words
+    while hasattr(command, "commands"):
+        name, *path = path
+        command = command.commands[name]
+    command.make_context(words[0], path, resilient_parsing=False)
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_the_example_of_a_command_can_be_typed(path: tuple[str, ...]) -> None:
+    """It calls this command with arguments and options that it has, and files that are there."""
+    found = re.search(r"^\s*Example: aisle (.+)$", COMMANDS[path].help or "", re.M)
+    assert found, f"aisle {' '.join(path)} --help has no example"
+    words = shlex.split(found[1])
+    assert tuple(words[: len(path)]) == path
+    typed(words)
+    files = [word for word in words if "/" in word and "://" not in word]
     assert all((lake.project_root() / file).exists() for file in files), files
 
 
 def test_an_example_with_a_wrong_option_would_be_seen() -> None:
     with pytest.raises(Exception, match="No such option"):
-        COMMANDS["models"].make_context("models", ["--jsn"])
+        typed(["models", "--jsn"])
 
 
 @pytest.mark.parametrize(

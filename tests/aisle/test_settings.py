@@ -38,6 +38,26 @@ def test_a_value_out_of_its_range_is_named(
     assert setting in refused(monkeypatch, **{variable: value})
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        (
+            "AISLE_TRAINING__EVENT_WEIGHTS",
+            '{"purchse": 1.0}',
+            "'purchse' is no event type; did you mean 'purchase'?",
+        ),
+        ("AISLE_TRAINING__EVENT_WEIGHTS__PURCHSE", "1.0", "training.event_weights.purchse"),
+        ("AISLE_TRAINING__NEVER_AGAIN", '["hide", "dislikes"]', "training.never_again.1"),
+        ("AISLE_TRAINING__NEVER_AGAIN", '["zzz"]', "'zzz' is no event type; there are view, cart, purchase"),
+        ("AISLE_TRAINING__RANKER", "off", "training.ranker"),
+    ],
+)
+def test_a_misspelt_event_type_is_named_with_the_known_ones(
+    aisle_home: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, told: str
+) -> None:
+    assert told in refused(monkeypatch, **{variable: value})
+
+
 def test_a_variable_cannot_be_a_setting_and_a_section(
     aisle_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bench import cold_start
@@ -76,3 +78,31 @@ def test_new_users_figures_are_means_over_the_seeds() -> None:
     assert figures["tiny, 1 events told, all recall@20"].value == pytest.approx(0.3)
     ratio = figures["tiny, 1 events told, all recall@20 over popularity"]
     assert (ratio.value, ratio.target) == (pytest.approx(1.5), 1.5)
+
+
+def test_a_hidden_item_comes_in_without_what_its_sales_told(protocol) -> None:
+    items, hidden = protocol.test.items, cold_start.hidden_items(protocol, 1)
+    told = cold_start.as_told(items, hidden)
+    learnt = ["n_buyers", "n_buyers_30d", "n_orders_30d", "days_since_first"]
+    unknown = items["item_id"].isin(hidden)
+    assert items.loc[unknown, learnt].gt(0).any(axis=None), "there is something to hide"
+    assert told.loc[unknown, learnt].isna().all(axis=None)
+    assert told[~unknown].equals(items[~unknown].astype(told.dtypes))
+    assert told["categories"].equals(items["categories"])
+
+
+def test_what_was_kept_is_of_the_same_settings_and_code(protocol, monkeypatch) -> None:
+    before = cold_start._key(protocol)
+    assert before == cold_start._key(protocol)
+    settings = cold_start.without_sequence()
+    for name, value in (("sources", ["popularity", "linear"]), ("ranker_users", 7), ("seed", 8)):
+        other = settings.model_copy(update={"training": settings.training.model_copy(update={name: value})})
+        with monkeypatch.context() as changed:
+            changed.setattr(cold_start, "without_sequence", lambda other=other: other)
+            assert cold_start._key(protocol) != before
+    test = protocol.test
+    retold = replace(test, items=test.items.assign(title="another"))
+    assert cold_start._key(replace(protocol, test=retold)) != before
+    with monkeypatch.context() as changed:
+        changed.setattr(cold_start, "CODE", ("cold_start",))
+        assert cold_start._key(protocol) != before

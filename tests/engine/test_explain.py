@@ -38,7 +38,7 @@ def shipped() -> Case:
     window = online_retail.window(lines, cut, 28)
     recipe = Recipe.of(settings_module.load()).model_copy(update={"sources": {name: {} for name in SHIPPED}})
     model = Recommender.fit(window.items, window.histories, cut, recipe)
-    ranker = learn([Examples.of(model, window.histories, window.truth, 100, 7)], 7)
+    ranker = learn([Examples.of(model, window.histories, window.truth, cut, 100, 7)], 7)
     return model.with_ranker(ranker), from_frame(window.histories.head(USERS))
 
 
@@ -48,7 +48,7 @@ def small() -> Case:
     items, histories, truth = frames()
     recipe = Recipe(event_weights=WEIGHTS, sources={name: {} for name in (*SMALL, "two_tower")})
     model = Recommender.fit(items, histories, CUT, recipe, {"two_tower": tower()})
-    ranker = learn([Examples.of(model, histories, truth, 1000, 7)], 7)
+    ranker = learn([Examples.of(model, histories, truth, CUT, 1000, 7)], 7)
     return model.with_ranker(ranker), from_frame(histories)[:30]
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.interactions import Catalogue, Counting, Events
+from engine.history import OneUser
+from engine.interactions import Catalogue, Counting, Events, Types
 from engine.state import UserState, epoch, from_frame
 
 NOW = datetime(2024, 1, 31, tzinfo=UTC)
@@ -165,3 +166,39 @@ def test_among_the_first_items_only_their_events_are_left() -> None:
     found = counted(("a", "purchase", 1), ("b", "purchase", 1), ("b", "hide", 0.5)).among(1)
     assert (found.n_items, found.item.tolist(), found.hidden.tolist()) == (1, [0], [[], []])
     assert found.matrix().shape == (2, 1)
+
+
+RATED = {"rating": 0.5, "like": 1.0, "hide": -1.0}
+
+
+def weights_of(*rows: tuple[str, str, float]) -> list[float]:
+    """(a, b) of one user's events as (item, type, days ago), newest first; the way of many users and that of one agree."""
+    items, kinds, ages = zip(*rows, strict=True)
+    times = [int(epoch(NOW) - age * DAY) for age in ages]
+    state, index = UserState("u", None, items, kinds, times), {"a": 0, "b": 1}
+    many = Events.of([UserState("o", None, ["b"], ["like"], times[:1]), state], index, NOW, RATED)
+    one = OneUser.alone(state, index, NOW, Types.of(RATED, Counting()))
+    found = many.matrix().toarray()[1].tolist()
+    items, net = one.matrix().indices, one.matrix().data
+    assert found == [float(net[items == row].sum()) for row in (0, 1)]
+    assert many.matrix().toarray()[0].tolist() == [0.0, 1.0], "what one user says is no other's"
+    return found
+
+
+def test_of_ratings_the_newest_counts() -> None:
+    assert weights_of(("a", "rating", 1), ("b", "rating", 2), ("a", "rating", 3), ("a", "rating", 3)) == [
+        0.5,
+        0.5,
+    ]
+
+
+def test_a_rating_that_was_taken_back_says_nothing_until_there_is_another_one() -> None:
+    assert weights_of(("a", "unrate", 1), ("a", "rating", 2), ("b", "rating", 2)) == [0.0, 0.5]
+    assert weights_of(("a", "rating", 1), ("a", "unrate", 2), ("a", "rating", 3)) == [0.5, 0.0]
+    assert weights_of(("a", "unrate", 1), ("a", "rating", 1)) == [0.0, 0.0], "of one second it comes last"
+
+
+def test_each_taking_back_is_of_its_own_kind() -> None:
+    assert weights_of(("a", "unrate", 1), ("a", "like", 2), ("a", "rating", 3)) == [1.0, 0.0]
+    assert weights_of(("a", "undo", 1), ("a", "like", 2), ("a", "rating", 3), ("b", "hide", 2)) == [0.5, -1.0]
+    assert weights_of(("z", "unrate", 1), ("z", "rating", 2), ("b", "rating", 3)) == [0.0, 0.5]

@@ -143,7 +143,7 @@ def made(fitted) -> Recommender:
     items = pd.concat([shop_items(), unsold], ignore_index=True)
     recipe = fitted.recipe.model_copy(update={"sources": {**fitted.recipe.sources, "factors": {}}})
     found = Recommender.fit(items, histories, CUT, recipe, {"two_tower": tower()})
-    ranker = learn([Examples.of(found, histories, truth, 1000, 7)], 7)
+    ranker = learn([Examples.of(found, histories, truth, CUT, 1000, 7)], 7)
     assert ranker is not None
     found = found.with_ranker(ranker)
     with pytest.MonkeyPatch.context() as patch:

@@ -42,7 +42,7 @@ def fitted() -> Recommender:
     items, histories, truth = frames()
     recipe = Recipe(event_weights=WEIGHTS, sources={name: {} for name in (*SOURCES, "two_tower")})
     model = Recommender.fit(items, histories, CUT, recipe, {"two_tower": tower()})
-    ranker = learn([Examples.of(model, histories, truth, 1000, 7)], 7)
+    ranker = learn([Examples.of(model, histories, truth, CUT, 1000, 7)], 7)
     assert ranker is not None
     return model.with_ranker(ranker)
 

@@ -37,7 +37,10 @@ def events(*rows: tuple[str, str, float, float], told: bool = True) -> Events:
         ([("a", "purchase", 9, 6), ("a", "purchase", 5, 6), ("a", "return", 7, 6)], 1),
         ([("a", "return", 20, 50), ("a", "purchase", 9, 6)], 1),  # bought before we looked
         ([("a", "purchase", 9.1, 1), ("a", "purchase", 9.2, 1), ("a", "return", 8, 1)], 1),
-        ([("a", "purchase", 9, 1), ("a", "view", 3, 1), ("a", "return", 2, 1)], 1),  # the view's day stays
+        (
+            [("a", "purchase", 9, 1), ("a", "view", 3, 1), ("a", "return", 2, 1)],
+            0,
+        ),  # a day of looking is none
         ([("b", "purchase", 9, 1), ("a", "purchase", 8, 1), ("b", "return", 1, 1)], 1),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from engine.recipe import Recipe
 from engine.recommender import Recommender
 from engine.sizing import measured, rates
+from engine.sources import FROM_HISTORIES
 from tests.engine.shop import CUT, frames, tower
 from tests.training.frames import _histories, _items, purchases
 
@@ -33,24 +34,37 @@ def small() -> tuple[Recommender, int, int]:
 @pytest.fixture(scope="module")
 def real() -> tuple[Recommender, int, int]:
     """Online Retail as of October 2011."""
+    return _online_retail(Recipe())
+
+
+@pytest.fixture(scope="module")
+def every() -> tuple[Recommender, int, int]:
+    """The same with every source that is fitted from histories, the large ones that not all shops get among them."""
+    return _online_retail(Recipe(sources={name: {} for name in FROM_HISTORIES}))
+
+
+def _online_retail(recipe: Recipe) -> tuple[Recommender, int, int]:
     cut = datetime(2011, 10, 1, tzinfo=UTC)
     events = purchases("2011-10-01")
     seconds = int(cut.timestamp())
     everyone = events[["user_id"]].drop_duplicates().assign(seconds=seconds).reset_index(drop=True)
     histories = _histories(events, everyone)
     return (
-        Recommender.fit(_items(events, seconds), histories, cut, Recipe()),
+        Recommender.fit(_items(events, seconds), histories, cut, recipe),
         n_events(histories),
         len(histories),
     )
 
 
-@pytest.mark.parametrize("shop", ["small", "real"])
+@pytest.mark.parametrize("shop", ["small", "real", "every"])
 def test_no_source_is_larger_than_the_rule_says(shop, request) -> None:
     fitted, events, users = request.getfixturevalue(shop)
     learned = {"two_tower": 16} if "two_tower" in fitted.sources else {}
     rule = rates(fitted.recipe, len(fitted.countries), max(map(len, fitted.catalogue.item_ids)), learned)
-    for name, size in measured(fitted).items():
+    sizes = measured(fitted)
+    if shop == "every":
+        assert {*FROM_HISTORIES} <= set(sizes)
+    for name, size in sizes.items():
         assert size <= TIES * rule[name].bytes(len(fitted.catalogue), events, users), name
 
 

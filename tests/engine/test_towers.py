@@ -8,9 +8,11 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from engine.interactions import Catalogue, Events
+from engine.sources.two_tower import TwoTower
 from engine.state import UserState, epoch
-from engine.towers import history_arrays, user_vectors
-from tests.engine.shop import CUT, WEIGHTS, tower
+from engine.towers import history_arrays, read, user_vectors, without_each
+from tests.engine.shop import CUT, WEIGHTS, frames, tower
 
 
 def state(*rows: tuple[str, str, float], country: str | None = "Japan") -> UserState:
@@ -49,6 +51,51 @@ def test_each_state_may_have_its_own_moment() -> None:
     moments = [CUT, CUT + timedelta(days=60)]
     _, weights = history_arrays([asked, asked], moments, tower().item_index, WEIGHTS, 60.0, 1)
     assert weights.ravel().tolist() == pytest.approx([1.0, 0.5])
+
+
+def test_without_an_item_a_user_is_who_never_had_it() -> None:
+    rows = [
+        ("item 01", "purchase", 1),
+        ("item 02", "return", 2),
+        ("item 03", "purchase", 3),
+        ("item 01", "purchase", 4),
+    ]
+    asked = state(*rows)
+    told = [each[0] for each in read(tower(), [asked], CUT)]
+    tried, found = without_each(tower(), asked, *told, 5)
+    assert tried.tolist() == [1, 3], "newest first, and only what speaks for something"
+    for vector, item in zip(found, ("", "item 01", "item 03"), strict=True):
+        alone = user_vectors(tower(), [state(*(row for row in rows if row[0] != item))], CUT)[0]
+        np.testing.assert_allclose(vector, alone, rtol=1e-4, atol=1e-6)
+    assert without_each(tower(), asked, *told, 1)[0].tolist() == [1]
+    assert without_each(tower(), asked, told[0], told[1] * 0, 5)[1].shape == (1, 6)
+
+
+def test_the_towers_evidence_is_the_item_that_the_score_falls_most_without() -> None:
+    catalogue = Catalogue.of(frames()[0][1:])  # the shop took item 00 out
+    source = TwoTower.fit(tower(), catalogue)
+    rows = [(f"item {n:02d}", "purchase", float(n)) for n in (0, 4, 7, 11)]
+    asked = state(*rows)
+    events = Events.of([asked], catalogue.index, CUT, WEIGHTS)
+    whole = source.scores(events)[0]
+    fall = np.array(
+        [
+            whole - source.scores(Events.of([state(*(each for each in rows if each != row))], catalogue.index, CUT, WEIGHTS))[0]
+            for row in rows[1:]
+        ]
+    )  # fmt: skip
+    items = np.arange(15)
+    for item, told in enumerate(source.evidences(events, items)):
+        assert told["taste"]
+        if fall[:, item].max() <= 0:
+            assert "item" not in told
+            continue
+        best = fall[:, item].argmax()
+        assert catalogue.item_ids[told["item"]] == rows[1:][best][0]
+        share = fall[best, item] / np.maximum(fall[:, item], 0).sum()
+        assert told["share"] == pytest.approx(share, abs=2e-3)
+    assert len({each.get("item") for each in source.evidences(events, items)}) > 1
+    assert source.evidences(Events.of([state()], catalogue.index, CUT, WEIGHTS), items) == [None] * 15
 
 
 def test_users_do_not_see_each_other() -> None:

@@ -141,6 +141,24 @@ def test_numbers_without_end_are_faults(spark, settings: Settings) -> None:
 
 
 @pytest.mark.spark
+def test_a_rating_has_its_scale(spark, settings: Settings) -> None:
+    from jobs.rules import with_reasons
+
+    ends = settings.ingest.min_rating, settings.ingest.max_rating
+    given = [("rating", value) for value in (*ends, ends[0] - 0.1, ends[1] + 0.1, -1e300)] + [("view", 1e300)]
+    names = list(lake.TABLES["bronze.events"].columns)
+    known = {"event_id": "e", "event_time": "2024-05-01", "user_id": "u", "item_id": "i"}
+    rows = [
+        tuple({**known, "event_type": kind, "value": str(value)}.get(name) for name in names)
+        for kind, value in given
+    ]
+    frame = spark.createDataFrame(rows, ", ".join(f"{name} string" for name in names))
+    beyond = ["rating outside ingest.min_rating to max_rating"]
+    judged = with_reasons(frame, "events", settings.ingest, CLOCK.as_of).collect()
+    assert [row["reasons"] for row in judged] == [[], [], beyond, beyond, beyond, []]
+
+
+@pytest.mark.spark
 def test_an_id_that_stands_for_another_time_is_quarantined(spark, settings: Settings, tmp_path: Path) -> None:
     import_file(settings, "events", write(tmp_path / "one.csv", [line(number) for number in range(50)]))
     ingest(settings)

@@ -96,3 +96,22 @@ def test_places_are_spread_evenly() -> None:
     assert [sum(place < edge for place in places) / 4000 for edge in (0.1, 0.5, 0.9)] == pytest.approx(
         [0.1, 0.5, 0.9], abs=0.03
     )
+
+
+def test_what_is_released_or_barred_meanwhile_answers_nobody_beside(
+    aisle_home, monkeypatch: pytest.MonkeyPatch, stage_release
+) -> None:
+    with api_over(Slow(), monkeypatch) as (client, app):
+        live = app.state.service.live
+        second = replace(stage_release("2", seed=8, point=False), at="2011-11-02T00:00:00+00:00")
+        release.put_beside(Beside(second, 0.3))
+        until(lambda: live.second)
+        release.bar("2", "sold out items on top")
+        until(lambda: live.second is None)
+        assert set(versions(client).values()) == {("1", "")}
+        assert client.get("/readyz").json()["beside"] is None
+        release.unbar("2")
+        until(lambda: live.second)
+        release.point(replace(second, previous="1", at="2011-11-03T00:00:00+00:00"))
+        until(lambda: client.get("/readyz").json()["version"] == "2" and live.second is None)
+        assert set(versions(client).values()) == {("2", "")}

@@ -13,6 +13,7 @@ from aisle import lake, status, steps
 from aisle.columns import EVENT_TYPES
 from aisle.settings import Settings
 from aisle.stages import StepContext
+from engine.interactions import Events
 from engine.state import UserState, from_frame
 from jobs import gold
 from serving.landing import Landing
@@ -40,7 +41,7 @@ def random_event(choice: random.Random, number: int) -> dict[str, Any]:
         "item_id": None if kind == "search" and choice.random() < 0.5 else choice.choice([*ODD, "i1", "i2"]),
         "quantity": choice.choice([None, 1e-9, 1, 2.5, 1_000_000]),
         "price": choice.choice([None, 0.005, 0.01, 12, 1_000_000]),
-        "value": choice.choice([0, -3.5, 1e300]),
+        "value": choice.choice([0, 2.5, 5] if kind == "rating" else [0, -3.5, 1e300]),
         "query": choice.choice([None, "", "a\tb\r\n", *ODD]),
         "position": choice.choice([None, 0, 2**31 - 1]),
         "properties": choice.choice([None, {}, dict(zip(ODD, reversed(ODD), strict=True))]),
@@ -150,3 +151,69 @@ def test_silver_and_gold_say_what_the_api_said(shop: tuple[Settings, Sessions, O
         assert parts(silently.merged(state, user, None)) == parts(
             silently.merged(UserState(user), user, None)
         )
+
+
+def test_what_was_cleared_or_taken_back_is_so_in_silver_and_gold(
+    shop: tuple[Settings, Sessions, Overlay, Landing],
+) -> None:
+    settings, _, overlay, log = shop
+    accepted = models(settings)
+
+    def patched(model: Any, **change: Any) -> Row:
+        (row,) = rows_of([change], model)
+        return row
+
+    lamp = {
+        "item_id": "i1",
+        "title": "Lamp",
+        "categories": ["Lights"],
+        "brand": "Own",
+        "description": "Bright",
+    }
+    log.append(
+        "items", [{"deleted": "false", **row} for row in rows_of([{**lamp, "price": 2}], accepted.item)]
+    )
+    cleared = patched(accepted.patch, categories=None, brand=None, tags=None, attributes=None)
+    log.append("items", [{"item_id": "i1", "title": "Lamp", **cleared}])
+    people = [{"user_id": user, "country": "France", "language": "fr"} for user in ("u1", "u2")]
+    log.append("users", rows_of(people, accepted.user))
+    log.append("users", [{"user_id": "u1", **patched(accepted.profile, country=None)}])
+    then = [NOW - timedelta(days=days) for days in (9, 8, 7)]
+    said = [
+        ("u1", "rating", then[0]),
+        ("u1", "unrate", then[1]),
+        ("u2", "unrate", then[0]),
+        ("u2", "rating", then[2]),
+    ]
+    events = [
+        {"event_type": kind, "user_id": user, "item_id": "i1", "event_time": moment.isoformat()}
+        | ({"value": 4} if kind == "rating" else {})
+        for user, kind, moment in said
+    ]
+    log.append("events", [event_row(row) for row in rows_of(events, accepted.event)]).result(20)
+    log.stop()
+    ingest(settings)
+
+    assert {kind: status.rows()[kind]["quarantined"] for kind in ("events", "items", "users")} == {
+        "events": 0,
+        "items": 0,
+        "users": 0,
+    }
+    item = lake.read_frame("silver.items").set_index("item_id").loc["i1"]
+    assert (list(item["categories"]), item["brand"], item["description"]) == ([], "", "Bright")
+    assert (overlay.items["i1"].get("categories"), overlay.items["i1"].get("brand")) == ([], "")
+    known = lake.read_frame("silver.users").set_index("user_id")
+    assert (known["country"]["u1"], known["language"]["u1"], known["country"]["u2"]) == ("", "fr", "France")
+
+    midnight = NOW.replace(hour=0, minute=0, second=0)
+    gold.run(settings, StepContext(as_of=midnight - timedelta(days=6), run_id="test"))
+    newest = lake.read_frame("gold.user_stats").sort_values("as_of").drop_duplicates("user_id", keep="last")
+    countries = newest.set_index("user_id")["country"]
+    assert countries["u1"] is None
+    history = (
+        lake.read_frame("gold.user_history").sort_values("as_of").drop_duplicates("user_id", keep="last")
+    )
+    weights = {"rating": 0.5}
+    states = from_frame(history)
+    net = Events.of(states, {"i1": 0}, NOW, weights).matrix().toarray().ravel()
+    assert dict(zip((state.user_id for state in states), net.tolist(), strict=True)) == {"u1": 0.0, "u2": 0.5}

@@ -63,32 +63,7 @@ def test_the_rungs_in_their_order(model: Recommender) -> None:
     assert listed(model, Ask(), UserState(""))[0] == "popular"
 
 
-def test_a_broken_engine_hands_down_to_the_country(model: Recommender) -> None:
-    rung, items, degraded = listed(broken(model, "linear"), Ask(), KNOWN)
-    assert (rung, len(items), degraded) == ("segment", 10, ("engine_failed",))
-
-
-def test_broken_neighbours_hand_down_to_the_user(model: Recommender) -> None:
-    rung, items, degraded = listed(broken(model, "item_item"), Ask(item_id="i003"), STRANGER)
-    assert (rung, len(items), degraded) == ("segment", 10, ("related_failed",))
-    assert "i003" not in items
-
-
-def test_broken_popularity_leaves_the_shops_own_list(model: Recommender) -> None:
-    book = RuleBook(curated=("i009", "i004", "gone"), all=Rules(exclude=("i004",)))
-    without = Recommender(model.recipe, model.catalogue, dict(model.sources), model.trends)
-    view = View.of(without)
-    view.recommender.sources["popularity"] = _Raises(model.sources["popularity"].countries)
-    found = climb(view, Ask(k=5), STRANGER, book)
-    ids = [view.assortment.catalogue.item_ids[row] for row in found.rows(1, 5)]
-    assert found.rung == "curated"
-    assert ids[0] == "i009"
-    assert len(ids) == 5
-    assert "i004" not in ids
-    assert found.degraded == ("segment_failed", "popular_failed")
-
-
-class _Raises:
+class Raises:
     def __init__(self, countries: Sequence[str]):
         self.countries = countries
 
@@ -270,12 +245,26 @@ def test_a_broken_engine_is_counted(aisle_home, monkeypatch) -> None:
     with api_over(Slow(), monkeypatch) as (client, app):
         sources = app.state.service.live.current.recommender.sources
         whole = dict(sources)
-        sources["content"] = _Raises(())
+        sources["content"] = Raises(())
         found = ask(client, user_id="u001")
         assert (found["rung"], found["degraded"]) == ("segment", ["engine_failed"])
         assert degraded(app, "engine_failed") == 1
         sources.update(whole)
         assert ask(client, user_id="u001")["rung"] == "personalised"
+
+
+def test_a_shopper_is_answered_with_nothing_but_the_catalogue(aisle_home, monkeypatch) -> None:
+    """Whatever is broken of a release: lists of every kind, each with a reason."""
+    with api_over(Slow(), monkeypatch) as (client, app):
+        sources = app.state.service.live.current.recommender.sources
+        countries = sources["popularity"].countries
+        sources.update({name: Raises(countries) for name in sources})
+        for path in ("recommendations?user_id=u001", "popular", "trending", "items/i001/similar"):
+            answer = client.get(f"/v1/{path}")
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["items"], path
+            assert all(each["reason"]["text"] for each in answer.json()["items"])
+            assert "popular_failed" in answer.json()["degraded"], path
 
 
 def test_broken_rules_on_disk_leave_the_last_good_ones(aisle_home, monkeypatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -86,6 +87,31 @@ def test_the_most_asked_are_counted_in_bounded_memory() -> None:
         asked.count(Ask(k=1 + number % 3 if number % 2 else number))
     assert len(asked._counts) <= 10
     assert {ask.k for ask in asked.most_common(3)} <= {1, 2, 3}
+
+
+def test_lists_are_made_again_after_a_stock_change_every_so_often(
+    aisle_home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = {"ANSWERS__CACHED": "100", "ANSWERS__PREPARED_USERS": "0", "ANSWERS__PREPARED_SECONDS": "2.5"}
+    with api_over(Slow(), monkeypatch, **every) as (client, app):
+        service = app.state.service
+        made = service.prepared.made._value.get
+        whole = 2 * (1 + len(service.live.current.recommender.countries))
+        until(lambda: made() >= whole)
+        began = time.monotonic()
+        for pieces in range(5):
+            assert client.put("/v1/items/i003/stock", json={"stock": pieces}).status_code == 202
+        until(lambda: made() >= 2 * whole)
+        misses = service.figures.cache.labels("lists", "miss")._value.get
+        before = misses()
+        assert client.get("/v1/recommendations", params={"country": "France"}).status_code == 200
+        assert misses() == before, "it was made beforehand, with the stock as it is"
+        for pieces in range(10):
+            client.put("/v1/items/i003/stock", json={"stock": pieces})
+            time.sleep(0.1)
+        until(lambda: made() >= 3 * whole)
+        rounds = made() / whole
+        assert rounds - 1 <= 1 + (time.monotonic() - began) / 2.5
 
 
 def test_lists_are_made_before_they_are_asked_for(aisle_home, monkeypatch: pytest.MonkeyPatch) -> None:

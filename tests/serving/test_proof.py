@@ -101,6 +101,38 @@ def test_graphql_asks_for_the_same_proof(page: httpx.Client) -> None:
     assert asked(**{"X-User-Token": token()})["data"]["recommendations"]["rung"] == "personalised"
 
 
+GRAPH_FIELDS = (
+    "recommendations",
+    "popular",
+    "trending",
+    "search",
+    'similar(itemId: "i001", {})',
+    'together(itemId: "i001", {})',
+)
+
+
+@pytest.mark.parametrize("field", GRAPH_FIELDS)
+def test_every_graphql_field_that_names_a_user_asks_for_it(page: httpx.Client, field: str) -> None:
+    field = field if "{}" in field else f"{field}({{}})"
+
+    def asked(given: str, **headers: str) -> dict:
+        query = f"{{ found: {field.format(given)} {{ rung items {{ itemId }} }} }}"
+        return page.post("/v1/graphql", json={"query": query}, headers=headers).json()
+
+    mine = f'userId: "{MINE}", k: 3'
+    for headers, status in (({}, 403), ({"X-User-Token": token("u002")}, 403), ({"X-User-Token": "x"}, 401)):
+        found = asked(mine, **headers)
+        assert found["data"]["found"] is None
+        assert found["errors"][0]["extensions"]["problem"]["status"] == status
+    for given in (mine, 'sessionId: "s-7", k: 3'):
+        found = asked(given, **{"X-User-Token": token()})
+        assert "errors" not in found, found
+        assert found["data"]["found"]["items"]
+    within = f'{{ item(itemId: "i001") {{ similar({mine}) {{ rung }} }} }}'
+    found = page.post("/v1/graphql", json={"query": within}).json()
+    assert found["errors"][0]["extensions"]["problem"]["status"] == 403
+
+
 def test_a_server_key_needs_no_token(api: httpx.Client) -> None:
     assert api.get("/v1/recommendations", params=ASKED).json()["rung"] == "personalised"
     assert api.get("/v1/recommendations", params=ASKED, headers={"X-User-Token": "x"}).status_code == 200

@@ -23,6 +23,10 @@ from serving import reasons
         ),
         ({"item_id": "a", "title": "A", "alike": True}, "Like A"),
         ({"taste": True, "event_type": "cart"}, "Like what you put into your cart before"),
+        (
+            {"item_id": "a", "title": "A", "taste": True, "event_type": "cart"},
+            "Like A, which you put into your cart",
+        ),
         ({"event_type": "wished", "times": 1, "days_ago": 3.0}, "You came across it 3 days ago"),
     ],
 )

@@ -109,6 +109,58 @@ def test_a_dry_run_tells_what_would_change_and_changes_nothing(clean: httpx.Clie
     assert ids(clean.get(ASK, params={"user_id": "u001", "k": 5})) == before
 
 
+def previewed(api: httpx.Client, rules: dict, **asked) -> dict:
+    """What would change for u001."""
+    body = {"rules": {"all": rules}, "users": ["u001"], "k": 8, **asked}
+    answer = api.post(f"{RULES}/preview", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["changes"][0]
+
+
+@pytest.mark.parametrize(
+    "already", [{"event_types": ["purchase"]}, {}, {"event_types": ["purchase", "view"], "days": 60}]
+)
+def test_a_dry_run_names_what_was_bought_already(clean: httpx.Client, already: dict) -> None:
+    history = clean.get("/v1/users/u001/history").json()["events"]
+    since = "" if "days" not in already else "2011-09-02T00:00:00"
+    had = {each["item_id"] for each in history if each["event_time"] >= since}
+    change = previewed(clean, {"already": already})
+    gone = {item for item in change["before"] if item in had}
+    assert gone
+    assert not gone & {*change["after"]}
+    assert change["removed"] == {item: ["already"] for item in change["before"] if item in gone}
+    both = previewed(clean, {"already": already, "exclude": [next(iter(gone))]})
+    assert both["removed"][next(iter(gone))] == ["exclude", "already"]
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_a_dry_run_names_the_cap_that_was_full(clean: httpx.Client, most: int) -> None:
+    change = previewed(clean, {"caps": {"category": most}})
+    counts: dict[int, int] = {}
+    expected = {}
+    for item in change["before"]:
+        group = int(item[1:]) % 4
+        counts[group] = counts.get(group, 0) + 1
+        if counts[group] > most:
+            expected[item] = ["caps.category"]
+    assert expected
+    assert change["removed"] == expected
+
+
+def test_a_dry_run_tells_a_cap_from_a_place_that_was_lost(clean: httpx.Client) -> None:
+    """The last item gives way to a pin, though the cap of its category is full as well."""
+    before = previewed(clean, {})["before"]
+    groups = [int(item[1:]) % 4 for item in before]
+    most = max(groups.count(each) for each in groups)
+    k = max(place for place, each in enumerate(groups) if groups[: place + 1].count(each) == most) + 1
+    last = before[k - 1]
+    pin = next(f"i{row:03d}" for row in range(40) if f"i{row:03d}" not in before and row % 4 != groups[k - 1])
+    tight = {"caps": {"category": most - 1}}
+    assert previewed(clean, tight, k=k)["removed"][last] == ["caps.category"]
+    wide = {"pins": [{"item_id": pin, "position": 1}], "caps": {"category": most}}
+    assert previewed(clean, wide, k=k)["removed"] == {last: []}
+
+
 def test_another_process_sees_a_new_version(aisle_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rulebook, "FOLLOW_SECONDS", 0.0)
     one, other = Rulebook(), Rulebook()

@@ -177,7 +177,7 @@ def test_pages_repeat_nothing_and_end(shop: httpx.Client) -> None:
     assert ids(skipped) == seen[14:21]
     refused(
         shop.post(PATH, json={"q": "mug", "page": 2, "user_id": "u004", "request_id": first["request_id"]}),
-        404,
+        422,
     )
     refused(
         shop.post(PATH, json={"q": "bag", "page": 2, "user_id": "u005", "request_id": first["request_id"]}),

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from aisle import settings as settings_module
 from aisle.settings import Settings
+from engine.cut import Cut
 from engine.state import UserState
-from serving.sessions import Profile, Sessions
+from serving.sessions import Profile, Sessions, without_undone
 
 START = datetime(2026, 11, 25, 8, tzinfo=UTC).timestamp()
 Row = dict[str, Any]
@@ -38,8 +39,8 @@ def taken(settings: Settings, rows: list[Row], **more: Any) -> Sessions:
     return found
 
 
-def gold(rows: list[Row], length: int = 500) -> UserState:
-    """As jobs.silver and jobs.user_history make it: one row an id, newest first, ties by item, type and quantity."""
+def gold(rows: list[Row], cut: Cut = Cut(500, 200, 2000)) -> UserState:
+    """As jobs.silver and jobs.user_history make it: one row an id, newest first, ties by item, type and quantity, cut."""
     once = list({each["event_id"]: each for each in reversed(rows)}.values())
     kept = sorted(
         (
@@ -48,7 +49,8 @@ def gold(rows: list[Row], length: int = 500) -> UserState:
             if each.get("user_id") and each.get("item_id")
         ),
         reverse=True,
-    )[:length]
+    )
+    kept = [kept[place] for place in cut.kept([each[1] for each in kept], [each[2] for each in kept])]
     times = [int(datetime.fromisoformat(each[0]).timestamp()) for each in kept]
     return UserState(
         "u", None, [each[1] for each in kept], [each[2] for each in kept], times, [each[3] for each in kept]
@@ -71,7 +73,7 @@ events = st.lists(
         ),
         st.integers(0, 25),
         st.integers(0, 12),
-        st.sampled_from(["view", "cart", "purchase", "search"]),
+        st.sampled_from(["view", "cart", "purchase", "search", "impression", "hide", "undo", "rating"]),
         st.sampled_from(["i1", "i2", "i3"]),
         st.sampled_from([1.0, 2.0]),
     ),
@@ -89,16 +91,14 @@ def test_merged_is_what_silver_and_gold_would_say(rows: list[Row], data: st.Data
         st.lists(st.sampled_from(rows), unique_by=lambda each: each["event_id"]) if rows else st.just([])
     )
     length = data.draw(st.integers(1, 30))
-    short = settings.model_copy(
-        update={"features": settings.features.model_copy(update={"history_length": length})}
-    )
-    found = Sessions(short)
-    found.length = 500  # kept; what is shown is cut below
+    cut = Cut(length, data.draw(st.integers(0, length)), data.draw(st.sampled_from([0, 2, 4, 100])))
+    found = Sessions(settings)
+    found.cut = data.draw(st.sampled_from([Cut(500, 200, 2000), cut]))  # kept; what is shown is cut below
     for each in sent:
         found.take("events", [each])
-    found.length = length
-    store = gold(known, length)
-    assert parts(found.merged(store, "u", None)) == parts(gold(rows, length))
+    found.cut = cut
+    store = gold(known, cut)
+    assert parts(found.merged(store, "u", None)) == parts(without_undone(gold(rows, cut)))
 
 
 def test_an_event_that_the_store_has_counts_once_and_two_alike_twice(settings: Settings) -> None:

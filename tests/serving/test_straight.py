@@ -46,6 +46,8 @@ BODIES: list[tuple[str, bytes]] = [
     (ASK, b'{"page": 2}'),
     (ASK, b'{"page": 2, "request_id": "nobody kept this"}'),
     (ASK, b'{"item_id": "i001", "basket": ["i002"]}'),
+    (ASK, b'{"k": 0, "item_id": "i001", "basket": ["i002"], "page": 2}'),
+    (ASK, b'{"rules": {"pins": [{"item_id": "a", "position": 1}], "exclude": ["a"], "caps": {"brand": 0}}}'),
     (ASK, b'{"category": "no such category"}'),
     (ASK + "?k=3", b"{}"),
     ("/v1/recommendations/batch", b'{"users": ["u001", "u002"], "k": 2}'),
@@ -53,7 +55,10 @@ BODIES: list[tuple[str, bytes]] = [
     ("/v1/similar", b'{"item_id": "i001", "k": 2}'),
     ("/v1/similar", b'{"item_id": "no such item"}'),
     ("/v1/similar", b"{}"),
+    ("/v1/similar", b'{"page": 2}'),
     ("/v1/together", b'{"basket": ["i001"], "k": 2}'),
+    ("/v1/together", b'{"k": 0}'),
+    ("/v1/together", b'{"page": 2, "request_id": "nobody kept this"}'),
     ("/v1/popular", b'{"k": 2, "country": "France"}'),
     ("/v1/trending", b'{"k": 2}'),
 ]
@@ -76,6 +81,17 @@ def test_every_body_is_answered_the_same_on_both_ways(api: httpx.Client, path: s
     assert sorted(of_page[2]) == sorted(
         [*straight[2], ("access-control-expose-headers", "ETag, Retry-After, X-Request-ID")]
     )
+
+
+@pytest.mark.parametrize(
+    "more", [b"", b', "k": 3', b', "k": 4, "rules": {"in_stock": true}', b', "rules": {}']
+)
+def test_a_further_page_is_judged_the_same_on_both_ways(api: httpx.Client, more: bytes) -> None:
+    first = api.post(ASK, json={"user_id": "u001", "k": 3}).json()["request_id"].encode()
+    body = b'{"user_id": "u001", "page": 2, "request_id": "' + first + b'"' + more + b"}"
+    straight, other = (asked(api, ASK, body, each) for each in (STRAIGHT, BY_FASTAPI))
+    assert straight == other
+    assert straight[0] == (422 if b"4" in more else 200)
 
 
 def test_what_is_said_of_a_list(api: httpx.Client) -> None:

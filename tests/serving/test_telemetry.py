@@ -7,6 +7,7 @@ import http.server
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -183,6 +184,23 @@ def test_traces_go_to_the_collector(settings: Settings, collector: Collector) ->
     everything = str(collector.requests)
     assert "secret-person" not in everything
     assert api_keys.plain_keys()["server"] not in everything
+
+
+@pytest.mark.parametrize("answers", [False, True], ids=["refuses", "never answers"])
+def test_a_collector_that_is_away_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        if not answers:
+            silent.close()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
+        assert tracing.start()
+        tracing.end(tracing.begin("a span"))
+        began = time.monotonic()
+        tracing.stop()
+        assert time.monotonic() - began < tracing.LAST_SECONDS + 2
+        assert tracing.begin("another") is None
 
 
 def test_without_an_endpoint_nothing_is_loaded() -> None:

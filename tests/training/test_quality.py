@@ -12,10 +12,10 @@ import pytest
 from deltalake import write_deltalake
 
 from aisle import lake
-from aisle.errors import NotThere, TooLittleData
+from aisle.errors import MissingPrerequisite, NotThere, TooLittleData
 from engine.recipe import Recipe
 from tests.engine.shop import CUT, frames, orders
-from training import quality
+from training import dataset, quality
 
 A = CUT + timedelta(days=28)
 
@@ -132,12 +132,40 @@ def test_features_that_were_not_built_are_asked_for(settings, shop_in_the_lake) 
         quality.table(settings, as_of=A + timedelta(days=1))
 
 
-def test_a_window_without_purchases_is_too_little(settings, shop_in_the_lake) -> None:
-    for at in (A + timedelta(days=300), A + timedelta(days=328)):
-        items, histories, _ = frames(CUT)
-        for name in ("gold.user_history", "gold.user_stats"):
-            write(name, histories.assign(as_of=at))
-        for name in ("gold.item_text", "gold.item_stats"):
-            write(name, items.assign(as_of=at))
-    with pytest.raises(TooLittleData, match="no quality table"):
-        quality.table(settings, as_of=(A + timedelta(days=356)).astimezone(UTC))
+def test_where_nothing_is_bought_any_more_the_windows_end_with_the_purchases_as_training_does(
+    settings, shop_in_the_lake, capsys
+) -> None:
+    text = quality.table(settings, as_of=(A + timedelta(days=356)).astimezone(UTC))
+    assert "held out: 2024-06-01 to 2024-06-29" in text
+    assert "the windows end on 2024-06-29, with the purchases" in capsys.readouterr().err
+
+
+def test_the_windows_are_those_of_training(settings, shop_in_the_lake) -> None:
+    cuts = quality.cuts_of(settings, A)
+    assert dict(cuts.items()) == {
+        "V": CUT - timedelta(days=28),
+        "T": CUT,
+        "A": A,
+        "R": CUT - timedelta(days=56),
+    }
+    assert cuts == dataset.Cuts.of(A, settings).within(orders()["time"].min())
+    assert [window.at for window in quality.windows(cuts)] == [cuts.V, cuts.T]
+
+
+def test_a_young_shop_is_told_how_many_days_are_missing(settings, shop_in_the_lake) -> None:
+    young = orders()["time"].min().to_pydatetime() + timedelta(days=60)
+    with pytest.raises(TooLittleData, match="and 84 are needed"):
+        quality.table(settings, as_of=young)
+
+
+def test_without_data_the_way_out_is_named(settings, aisle_home) -> None:
+    with pytest.raises(NotThere, match="aisle import events"):
+        quality.table(settings)
+    with pytest.raises(NotThere, match="aisle import events"):
+        quality.against_peers(settings, 1.0)
+
+
+def test_without_a_checkout_peers_are_refused(settings, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(quality.lake, "project_root", lambda: tmp_path)
+    with pytest.raises(MissingPrerequisite, match="no bench/"):
+        quality.against_peers(settings, 1.0)

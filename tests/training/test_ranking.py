@@ -7,6 +7,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from engine.ranker import PARTS
 from engine.ranking import SCORE, names_of
 from engine.recipe import Recipe
 from engine.recommender import Recommender
@@ -19,9 +20,9 @@ MONTH = timedelta(days=28)
 
 
 def window(cut, shop=frames):
-    """A recommender fitted at a cut, the histories as of it and what was bought after it."""
+    """A recommender fitted at a cut, the histories as of it, what was bought after it, and the cut."""
     items, histories, truth = shop(cut)
-    return Recommender.fit(items, histories, cut, Recipe()), histories, truth
+    return Recommender.fit(items, histories, cut, Recipe()), histories, truth, cut
 
 
 @pytest.fixture(scope="module")
@@ -40,26 +41,35 @@ def ranker(before):
 
 
 def test_examples_see_only_what_was_known_before_their_cut(before, validation) -> None:
-    """The same examples come out whatever happened after the cut; and a history that knows it is refused."""
-    fitted, histories, truth = before
-    found = Examples.of(fitted, histories, truth, 100, 7)
+    """The same features come out whatever happened after the cut; a history that knows it is refused, and so are sources that do."""
+    fitted, histories, truth, cut = before
+    found = Examples.of(*before, 100, 7)
     assert found.features.shape == (len(found.label), len(names_of(found.sources)))
     assert found.groups.sum() == len(found.label)
     changed = truth.assign(item_id=np.roll(truth["item_id"], 5))
-    other = Examples.of(fitted, histories, changed, 100, 7)
-    rows = {row.tobytes() for row in found.features}
-    assert {row.tobytes() for row in other.features} & rows, "features do not depend on what was bought later"
-    assert (found.label.sum(), other.label.sum()) > (0, 0)
+    compared = relabelled = 0
+    for state in from_frame(ranking._buyers(histories, truth, 100, 7)):
+        (one, label, _), (other, another, _) = (
+            Examples._of_some(fitted, [state], bought, cut) for bought in (truth, changed)
+        )
+        if len(one) and len(other):  # who hit nothing in one of them is no example there
+            np.testing.assert_array_equal(one, other, err_msg="features depend on what was bought later")
+            compared += len(one)
+            relabelled += int((label != another).sum())
+    assert compared > 100
+    assert relabelled > 0
     with pytest.raises(ValueError, match="the cut is"):
-        Examples.of(fitted, validation[1], truth, 100, 7)
+        Examples.of(fitted, validation[1], truth, cut, 100, 7)
+    with pytest.raises(ValueError, match="would have seen what they are asked for"):
+        Examples.of(validation[0], histories, truth, cut, 100, 7)
 
 
 def test_some_examples_are_of_people_who_have_done_little(before, monkeypatch) -> None:
     """A quarter of the buyers once more with their newest events alone, the same ones each time."""
-    fitted, histories, truth = before
-    with_short = Examples.of(fitted, histories, truth, 100, 7)
+    fitted = before[0]
+    with_short = Examples.of(*before, 100, 7)
     monkeypatch.setattr(ranking, "SHORT_SHARE", 0.0)
-    without = Examples.of(fitted, histories, truth, 100, 7)
+    without = Examples.of(*before, 100, 7)
     assert 0 < len(with_short.groups) - len(without.groups) < len(without.groups) / 2
     np.testing.assert_array_equal(with_short.features[: len(without.label)], without.features)
     events = with_short.features[len(without.label) :, names_of(fitted.sources).index("events")]
@@ -71,8 +81,7 @@ def test_the_same_examples_and_seed_give_the_same_ranker(before, ranker) -> None
 
 
 def test_too_few_examples_give_none(before) -> None:
-    fitted, histories, truth = before
-    assert ranking.learn([Examples.of(fitted, histories, truth, 2, 7)], 7) is None
+    assert ranking.learn([Examples.of(*before, 2, 7)], 7) is None
 
 
 def test_the_shop_gets_whichever_serves_validation_better(before, validation) -> None:
@@ -85,11 +94,11 @@ def test_the_shop_gets_whichever_serves_validation_better(before, validation) ->
     ]
     assert (choice.ranker is not None) == (sum(gains) > 0)
     hopeless = before[2].assign(item_id=np.random.default_rng(0).permutation(before[2]["item_id"]))
-    assert ranking.choose([(*before[:2], hopeless)], validation, 100, 7).ranker is None
+    assert ranking.choose([(*before[:2], hopeless, before[3])], validation, 100, 7).ranker is None
 
 
 def test_a_ranked_answer_adds_up_and_survives_the_bundle(validation, ranker, tmp_path) -> None:
-    fitted, histories, _ = validation
+    fitted, histories, *_ = validation
     ranked = fitted.with_ranker(ranker)
     ranked.save(tmp_path / "bundle")
     loaded = Recommender.load(tmp_path / "bundle")
@@ -101,6 +110,18 @@ def test_a_ranked_answer_adds_up_and_survives_the_bundle(validation, ranker, tmp
         for each in found:
             assert sum(each.reason["parts"].values()) == pytest.approx(each.score, abs=1e-3)
             assert each.reason["source"] in fitted.sources
+    asked, by_parts = ranked.rank(states[0], CUT), 0
+    for each in ranked.told(asked, ranked.top(asked.scores[None], 12)[0]):
+        by_feature = ranked.parts_by_feature(asked, ranked.catalogue.index[each.item_id])
+        sums: dict[str, float] = {}
+        for name, part in by_feature.items():
+            owner = PARTS.get(name, name.removeprefix(SCORE))
+            sums[owner] = sums.get(owner, 0.0) + part
+        if by_feature:
+            assert set(by_feature) <= {*ranker.names, "base"}
+            assert {name: part for name, part in sums.items() if part} == pytest.approx(each.reason["parts"])
+            by_parts += 1
+    assert by_parts
     ids, _ = ranked.batch(states, 12, CUT)
     assert ids[0].tolist() == [each.item_id for each in ranked.recommend(states[0], 12, CUT)]
 

@@ -67,6 +67,13 @@ def test_the_ranker_learns_from_all_earlier_windows_and_needs_one(windows) -> No
     assert len(fitted.batch(from_frame(windows[-1].histories), 5, CUT)[0])
 
 
+def test_a_ranker_that_is_switched_off_is_not_learnt(windows) -> None:
+    said: list[str] = []
+    _, choice, judged = select(windows[:-1], windows[-1], Recipe(ranked=False), 100, say=said.append)
+    assert (choice.ranker, choice.judged, judged.ranker) == (None, None, None)
+    assert said[-1] == "no ranker: training.ranker is 'never'"
+
+
 def test_with_one_event_each_or_all_at_once_there_is_no_sequence_model(windows) -> None:
     said: list[str] = []
     lists = ["item_ids", "event_types", "event_times", "quantities"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -16,12 +17,12 @@ from aisle.errors import BadModel
 from engine.state import from_frame
 from engine.towers import user_vectors
 from tests.training import frames
-from training import towers
+from training import models, towers
 from training.dataset import Dataset
 from training.softmax import CatalogueSoftmax
 from training.tower_start import svd
 from training.tower_training import GROUP, _drawn
-from training.two_tower import TwoTower, exported, restore, seeded, tf
+from training.two_tower import TwoTower, exported, restore, seeded, tf, vocabulary_of
 from training.vocabulary import Pairs, Vocabulary, item_inputs, pairs, queries
 
 MIDNIGHT = datetime(2011, 6, 1, tzinfo=UTC)
@@ -62,12 +63,11 @@ def learnt(dataset, tmp_path_factory):
     return towers.fit(dataset, tiny, progress=lambda line: None)
 
 
-def test_a_grown_vocabulary_keeps_its_rows() -> None:
-    old = Vocabulary.of(["b", "a"], ["France", None])
-    new = old.grown(["c", "a"], ["Eire"])
-    assert new.items.tolist() == ["a", "b", "c"]
-    assert new.item_rows(["b", "c", "unheard of"]).tolist() == [2, 3, 0]
-    assert new.country_rows(["France", "Eire", None]).tolist() == [1, 2, 0]
+def test_a_vocabulary_has_a_row_an_id_and_one_for_the_unknown() -> None:
+    found = Vocabulary.of(["b", "a", "c", "a"], ["France", None, "Eire"])
+    assert found.items.tolist() == ["a", "b", "c"]
+    assert found.item_rows(["b", "c", "unheard of"]).tolist() == [2, 3, 0]
+    assert found.country_rows(["France", "Eire", None]).tolist() == [2, 1, 0]
 
 
 def test_pairs_know_their_query_and_fade_with_age() -> None:
@@ -125,6 +125,46 @@ def test_the_same_seed_gives_the_same_metrics_and_weights(dataset, learnt, train
         assert all((old.weights[name] == new.weights[name]).all() for name in old.weights)
 
 
+def test_the_tower_of_a_cut_knows_nothing_of_later(dataset, learnt, training, tmp_path) -> None:
+    """Other prices, titles, items and labels from R on: the tower of R is the same to the last bit, those after it are not."""
+    shutil.copytree(dataset.folder, tmp_path / "dataset")
+    later = Dataset.load(tmp_path / "dataset")
+    for name in ("V", "T"):
+        items = later.frame(f"items_{name}")
+        more = items.head(7).assign(item_id=[f"0 later {row}" for row in range(7)])
+        items = pd.concat([items.assign(price=items["price"] * 10, title="other words"), more])
+        items.to_parquet(later.folder / f"items_{name}.parquet", index=False)
+    examples = later.frame("examples")
+    known = examples[examples["event_timestamp"].lt(dataset.cuts.R)]
+    rest = examples[examples["event_timestamp"].ge(dataset.cuts.R)].assign(country="Atlantis").iloc[::2]
+    pd.concat([known, rest]).to_parquet(later.folder / "examples.parquet", index=False)
+    found = towers.fit(later, training, progress=lambda line: None)
+    for name, each in learnt["R"].weights.items():
+        np.testing.assert_array_equal(each, found["R"].weights[name], err_msg=name)
+    np.testing.assert_array_equal(learnt["R"].export.item_vectors, found["R"].export.item_vectors)
+    assert not np.array_equal(learnt["V"].weights["word_table"], found["V"].weights["word_table"])
+
+
+def test_weights_go_to_another_vocabulary_by_id(dataset, learnt, training) -> None:
+    """What both know keeps its vectors wherever it stands, what is new starts fresh, what is gone is not dragged along."""
+    items = dataset.frame("items_R").iloc[5:]
+    new = items.head(1).assign(item_id="0 new")
+    vocabulary = Vocabulary.of(["0 new", *items["item_id"]], ["Atlantis", "France"])
+    model = TwoTower(vocabulary, item_inputs(vocabulary, pd.concat([new, items])), training)
+    restore(model, learnt["R"].weights)
+    known = vocabulary_of(learnt["R"].weights)
+    for table, name in ((model.item_table, "item_table"), (model.history_table, "history_table")):
+        old = learnt["R"].weights[name]
+        np.testing.assert_array_equal(
+            table.numpy()[vocabulary.item_rows(items["item_id"])], old[known.item_rows(items["item_id"])]
+        )
+        assert not table.numpy()[vocabulary.item_rows(["0 new"])].any()
+    old = learnt["R"].weights["country_table"]
+    np.testing.assert_array_equal(
+        model.country_table.numpy(), [old[0], 0 * old[0], old[known.country_rows(["France"])[0]]]
+    )
+
+
 def test_it_learns(learnt) -> None:
     first = learnt["R"]
     assert first.learned.epochs[-1]["loss"] < first.learned.epochs[0]["loss"]
@@ -132,8 +172,8 @@ def test_it_learns(learnt) -> None:
 
 
 def test_weights_go_through_a_file_without_pickle(learnt, tmp_path) -> None:
-    path = towers.write_weights(learnt["T"], tmp_path / "tower.npz")
-    found = towers.read_weights(path)
+    np.savez_compressed(tmp_path / "tower.npz", **learnt["T"].weights)
+    found = models.read(tmp_path / "tower.npz")
     assert found.keys() == learnt["T"].weights.keys()
     assert all((found[name] == learnt["T"].weights[name]).all() for name in found)
 

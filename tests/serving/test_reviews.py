@@ -1,0 +1,118 @@
+"""Reviews through the door: the newest one counts, one that is taken back says nothing, and a value has its scale."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from aisle import settings as settings_module
+from engine.recommender import Recipe, Recommender
+from tests.serving import conftest
+from tests.serving.conftest import CUT, Kept, asking, running, shop, stage
+
+numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """The API with a release for which ratings count, as they do in a shop with the settings as they come."""
+
+    def write_bundle(into: Path, *_: object) -> Path:
+        items, histories = shop()
+        recipe = Recipe(event_weights={"purchase": 1.0, "rating": 0.5, "hide": -1.0})
+        Recommender.fit(items, histories, CUT, recipe, None).save(into)
+        return into
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AISLE_HOME", str(tmp_path_factory.mktemp("reviews")))
+        for name in ("AISLE_ANSWERS__DEADLINE_SECONDS", "AISLE_SERVING__FEATURE_DEADLINE_SECONDS"):
+            patch.setenv(name, "5")
+        patch.setattr(conftest, "write_bundle", write_bundle)
+        settings_module.load.cache_clear()
+        stage("1")
+        with running(settings_module.load(), Kept()) as url, asking(url) as client:
+            until = time.monotonic() + 90
+            while client.get("/readyz").status_code != 200:
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            yield client
+    settings_module.load.cache_clear()
+
+
+@pytest.fixture
+def fresh() -> str:
+    """A user that no other test knows."""
+    return f"rater-{next(numbers)}"
+
+
+def rated(api: httpx.Client, user: str) -> list[str]:
+    """Items that count as rated, newest first."""
+    events = api.get(f"/v1/users/{user}/history").json()["events"]
+    return [each["item_id"] for each in events if each["event_type"] == "rating"]
+
+
+def lists(api: httpx.Client, user: str) -> dict:
+    answer = api.get("/v1/recommendations", params={"user_id": user, "k": 40}).json()
+    return {"rung": answer["rung"], "items": [(each["item_id"], each["score"]) for each in answer["items"]]}
+
+
+def test_a_rating_counts_until_it_is_taken_back(api: httpx.Client, fresh: str) -> None:
+    before = lists(api, fresh)
+    assert api.put(f"/v1/items/i004/reviews/{fresh}", json={"value": 5, "text": "Bright"}).status_code == 202
+    assert rated(api, fresh) == ["i004"]
+    assert lists(api, fresh) != before
+    answer = api.delete(f"/v1/items/i004/reviews/{fresh}")
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 1)
+    assert rated(api, fresh) == []
+    assert lists(api, fresh) == before
+    assert api.delete(f"/v1/items/i004/reviews/{fresh}").status_code == 202, "said twice it is done once"
+    api.post("/v1/items/i004/reviews", json={"user_id": fresh, "value": 2})
+    assert rated(api, fresh) == ["i004"], "who rates again is heard again"
+
+
+def test_the_newest_rating_counts_alone(api: httpx.Client, fresh: str) -> None:
+    twin = f"{fresh}-twin"
+    for value in (1, 4, 5):
+        api.put(f"/v1/items/i004/reviews/{fresh}", json={"value": value})
+    api.put(f"/v1/items/i004/reviews/{twin}", json={"value": 5})
+    assert lists(api, fresh) == lists(api, twin) != lists(api, "nobody")
+
+
+def test_a_rating_that_was_taken_back_leaves_what_is_hidden(api: httpx.Client, fresh: str) -> None:
+    api.post(f"/v1/users/{fresh}/preferences", json={"item_id": "i004", "preference": "hide"})
+    api.put(f"/v1/items/i004/reviews/{fresh}", json={"value": 1})
+    api.delete(f"/v1/items/i004/reviews/{fresh}")
+    assert api.get(f"/v1/users/{fresh}/preferences").json()["hide"] == ["i004"]
+    assert "i004" not in dict(lists(api, fresh)["items"])
+    api.put(f"/v1/items/i005/reviews/{fresh}", json={"value": 3})
+    api.post(f"/v1/users/{fresh}/preferences", json={"item_id": "i005", "preference": "undo"})
+    assert rated(api, fresh) == ["i005"]
+
+
+@pytest.mark.parametrize("value", [-1e300, -0.5, 5.5, 1e308])
+def test_a_value_has_its_scale(api: httpx.Client, fresh: str, value: float) -> None:
+    event = {"event_type": "rating", "user_id": fresh, "item_id": "i004", "value": value}
+    for answer in (
+        api.post("/v1/items/i004/reviews", json={"user_id": fresh, "value": value}),
+        api.put(f"/v1/items/i004/reviews/{fresh}", json={"value": value}),
+        api.post("/v1/events", json=event),
+    ):
+        assert answer.status_code == 422
+        (fault,) = answer.json()["errors"]
+        assert fault["where"] == "body.value"
+        assert "5" in fault["detail"] or "0" in fault["detail"]
+    assert "ingest.min_rating" in api.post("/v1/events", json=event).json()["detail"]
+
+
+def test_ends_of_the_scale_are_on_it_and_bad_ones_told(api: httpx.Client, fresh: str) -> None:
+    for value in (0, 5):
+        assert api.put(f"/v1/items/i004/reviews/{fresh}", json={"value": value}).status_code == 202
+    for body in ({}, {"value": "5"}, {"value": None}, {"value": 3, "user_id": "other"}):
+        assert api.put(f"/v1/items/i004/reviews/{fresh}", json=body).status_code == 422
+    assert api.delete(f"/v1/items/i004/reviews/{'x' * 300}").status_code == 422
+    assert api.delete("/v1/items/a%00b/reviews/u").status_code == 422
