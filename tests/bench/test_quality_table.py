@@ -103,6 +103,19 @@ def test_figures_of_a_run_have_their_targets(found) -> None:
     assert of_main(sets, ("a", "b", "c")) == {}
 
 
+def test_nobody_is_asked_to_list_more_than_the_whole_catalogue(found) -> None:
+    als = next(row for row in found["rows"] if row["metric"] == "coverage@20")
+    assert figures_of("shop", found["rows"])["shop, all coverage@20"].target == pytest.approx(0.8)
+    als["mean"] = 0.7
+    assert figures_of("shop", found["rows"])["shop, all coverage@20"].target is None
+
+
+def test_a_small_shop_is_asked_no_more_singular_vectors_than_it_has_items(split) -> None:  # noqa: F811
+    asked = list(named("RecTools").grid(Contest(split, minutes=0.01).validation))
+    assert {each["factors"] for each in asked if each["model"] == "puresvd"} == {32}
+    assert any(each["model"] == "knn" for each in asked)
+
+
 def test_only_what_was_measured_alone_is_a_point_of_the_plot(found, monkeypatch, tmp_path) -> None:
     drawn = []
     monkeypatch.setattr(plots.plt.Axes, "plot", lambda self, x, y, *_, **__: drawn.append((x, y)))

@@ -58,8 +58,9 @@ def test_the_recorded_whole_answers_as_the_model_does(window) -> None:
 
 def test_ranker_and_last_stage_are_parts(window) -> None:
     items, histories, truth = frames(CUT - timedelta(days=28))
-    before = Recommender.fit(items, histories, CUT - timedelta(days=28), Recipe())
-    ranker = ranking.learn([ranking.Examples.of(before, histories, truth, 100, 7)], 7)
+    cut = CUT - timedelta(days=28)
+    before = Recommender.fit(items, histories, cut, Recipe())
+    ranker = ranking.learn([ranking.Examples.of(before, histories, truth, cut, 100, 7)], 7)
     ranked = window[0].with_ranker(ranker).with_final(Final(boosts=[Boost(value="item 07", add=99.0)]))
     found = ablation.table(ranked, *window[1:], samples=50).set_index(["part", "column"])
     assert {RANKER, LAST_STAGE} <= set(found.index.get_level_values("part"))
