@@ -96,7 +96,8 @@ class Listing:
         try:
             score = float(self.view.popular_scores(country)[row])
             evidence = {"popular_in": popularity.named(country, row)}
-        except Exception:  # popularity is what failed, see _filled_up: the item may be shown, that is all
+        except Exception:  # popularity is what failed: the item may be shown, that is all
+            log.exception("popularity failed, which was to speak for item %s", item)
             return Recommended(item, 0.0, {"source": "curated", "evidence": {"curated": False}, "parts": {}})
         return Recommended(item, score, {"source": "popularity", "evidence": evidence, "parts": {}})
 
