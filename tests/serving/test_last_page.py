@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import httpx
@@ -11,6 +10,7 @@ import pytest
 from aisle import settings as settings_module
 from tests.serving.conftest import Kept, asking, running, stage
 from tests.serving.test_asking import ASK
+from tests.serving.test_swap import wait_for
 
 SIMILAR, SEARCH = "/v1/items/i001/similar", "/v1/search"
 
@@ -34,10 +34,7 @@ def three_pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Clie
         settings_module.load.cache_clear()
         stage("1")
         with running(settings_module.load(), Kept()) as url, asking(url) as client:
-            until = time.monotonic() + 90
-            while client.get("/readyz").status_code != 200:
-                assert time.monotonic() < until
-                time.sleep(0.1)
+            wait_for(lambda: client.get("/readyz").status_code == 200, 90)
             yield client
     settings_module.load.cache_clear()
 

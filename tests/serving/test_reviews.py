@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from aisle import settings as settings_module
 from engine.recommender import Recipe, Recommender
 from tests.serving import conftest
 from tests.serving.conftest import CUT, Kept, asking, running, shop, stage
+from tests.serving.test_swap import wait_for
 
 numbers = itertools.count()
 
@@ -36,10 +36,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         settings_module.load.cache_clear()
         stage("1")
         with running(settings_module.load(), Kept()) as url, asking(url) as client:
-            until = time.monotonic() + 90
-            while client.get("/readyz").status_code != 200:
-                assert time.monotonic() < until
-                time.sleep(0.1)
+            wait_for(lambda: client.get("/readyz").status_code == 200, 90)
             yield client
     settings_module.load.cache_clear()
 

@@ -20,6 +20,7 @@ from tests.serving.conftest import CUT, Kept, asking, running
 from tests.serving.test_api import refused
 from tests.serving.test_client import Aisle
 from tests.serving.test_exposures import landed
+from tests.serving.test_swap import wait_for
 
 PATH = "/v1/search"
 BAG = "JUMBO BAG RED RETROSPOT"
@@ -57,10 +58,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         settings_module.load.cache_clear()
         stage("1")
         with running(settings_module.load(), store()) as url, asking(url) as client:
-            until = time.monotonic() + 90
-            while client.get("/readyz").status_code != 200:
-                assert time.monotonic() < until
-                time.sleep(0.1)
+            wait_for(lambda: client.get("/readyz").status_code == 200, 90)
             yield client
     settings_module.load.cache_clear()
 
