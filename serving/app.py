@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -53,6 +54,7 @@ from serving.told_items import ToldItems
 
 log = logging.getLogger("aisle.api")
 FEATURES_SECONDS = 90.0  # so long a release waits for the online store before it is served without histories
+OTHERS_SECONDS = 90.0  # so long a worker leaves the requests to its siblings, until it looked for its release
 FORGET_SECONDS = 5.0  # after a swap, so that requests under way find what they began with
 
 DESCRIPTION = """Recommendations of the released model. A new release is swapped in without dropping a
@@ -181,16 +183,19 @@ class Service:
         )
 
 
-def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
+def create_app(settings: Settings, store: Store | None = None, siblings: bool = False) -> FastAPI:
     """The application; its threads start and end with it. Starts without a release: up, but not ready.
 
-    store: where histories come from; None: the Feast online store.
+    store: where histories come from; None: the Feast online store. siblings: whether other processes answer on the same socket, so
+    that this one takes a request only once it looked for a release: whoever is served by them never meets one that is loading.
     """
     service = Service(settings, store or OnlineStore(settings))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.start()
+        if siblings:
+            await asyncio.to_thread(service.live.looked.wait, OTHERS_SECONDS)
         yield
         service.stop()
 

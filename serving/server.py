@@ -84,14 +84,14 @@ def worker() -> FastAPI:
     heap.sparing()
     import_lightgbm()
     log_as_json()
-    return made(settings_module.load())
+    return made(settings_module.load(), siblings=True)
 
 
-def made(settings: Settings) -> FastAPI:
-    """The app of a process that does nothing else."""
+def made(settings: Settings, siblings: bool = False) -> FastAPI:
+    """The app of a process that does nothing else. siblings: see `create_app`."""
     from serving.app import create_app
 
-    app = create_app(settings)
+    app = create_app(settings, siblings=siblings)
     heap.seldom()
     app.state.service.settle = heap.settle
     app.state.service.live.undisturbed = heap.undisturbed

@@ -93,11 +93,11 @@ class Kept:
 
 
 @contextmanager
-def running(settings: Settings, store: Store | None = None) -> Iterator[str]:
+def running(settings: Settings, store: Store | None = None, siblings: bool = False) -> Iterator[str]:
     """The API under uvicorn on a free port, in a thread; its URL."""
     listener = listen("127.0.0.1", 0)
     listener.listen()  # who asks before uvicorn is up waits, and is not refused
-    server = uvicorn.Server(config(settings, create_app(settings, store)))
+    server = uvicorn.Server(config(settings, create_app(settings, store, siblings)))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

@@ -23,6 +23,7 @@ from aisle import api_keys
 from aisle.settings import Settings
 from serving import tracing
 from serving.figures import Figures, Served
+from serving.live import LiveRelease
 from serving.telemetry import LINES_SECONDS, JsonLines, Lines, stage
 from tests.serving.conftest import Kept, asking, running
 from tests.serving.conftest import stage as stage_release
@@ -209,6 +210,18 @@ def test_without_an_endpoint_nothing_is_loaded() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, env=env, timeout=120)
 
 
+def test_a_worker_beside_others_is_asked_nothing_before_it_looked_for_its_release(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = LiveRelease.look
+    monkeypatch.setattr(LiveRelease, "look", lambda live: time.sleep(0.5) or looked(live))
+    stage_release("1")
+    with running(settings, Kept(), siblings=True) as url:
+        assert httpx.get(f"{url}/readyz", timeout=60).status_code == 200
+    with running(settings, Kept()) as url:
+        assert httpx.get(f"{url}/readyz", timeout=60).status_code == 503
+
+
 def test_several_workers_count_together(settings: Settings, aisle_home: Path) -> None:
     """Two processes behind one socket: any of them tells the figures of both, before and after one was killed."""
     import psutil
@@ -241,9 +254,16 @@ def test_several_workers_count_together(settings: Settings, aisle_home: Path) ->
             assert httpx.get(f"{url}{PLAIN}", headers=client.headers).status_code == 200
         assert {asked() for _ in range(12)} == {30.0}
         assert 'aisle_model_info{version="1"} 1.0' in httpx.get(f"{url}/metrics").text
-        workers(server.pid)[0].kill()
-        wait_for(lambda: len(workers(server.pid)) == 2, 60)
-        wait_for(lambda: all(answers(f"{url}/readyz") for _ in range(12)), 60)
+        left = workers(server.pid)
+        left[0].kill()
+        wait_for(lambda: {each.pid for each in workers(server.pid)} - {each.pid for each in left}, 60)
+        until = time.monotonic() + 8  # in which the new one starts: nobody meets it before it can answer
+        while time.monotonic() < until:
+            try:
+                assert httpx.get(f"{url}/readyz").status_code == 200
+            except httpx.TransportError:  # it had waited in line at the one that was killed
+                assert time.monotonic() < until - 7
+            time.sleep(0.05)
         assert asked() == 30.0
         family = psutil.Process(server.pid).children(recursive=True)
         server.terminate()
