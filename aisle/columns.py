@@ -37,8 +37,12 @@ AS_OF: Final = "as_of"
 
 UNDO: Final = "undo"  # takes back what its user said of an item before: like, dislike, hide
 RATING: Final = "rating"  # the newest one of a user for an item counts
+# What a rating is in histories by its value (aisle.ratings), a good one stays RATING. Nobody sends these two.
+FAIR_RATING: Final = "fair_rating"
+LOW_RATING: Final = "low_rating"
+RATINGS: Final = (RATING, FAIR_RATING, LOW_RATING)
 UNRATE: Final = "unrate"  # takes back its user's ratings of an item
-TAKES_BACK: Final = {UNDO: ("like", "dislike", "hide"), UNRATE: (RATING,)}
+TAKES_BACK: Final = {UNDO: ("like", "dislike", "hide"), UNRATE: RATINGS}
 EVENT_TYPES: Final = (
     "view",
     "cart",
@@ -54,5 +58,6 @@ EVENT_TYPES: Final = (
     UNDO,
     UNRATE,
 )
+HISTORY_TYPES: Final = (*EVENT_TYPES, FAIR_RATING, LOW_RATING)  # what an event may be in a history
 
 KINDS: Final = ("events", "items", "users")

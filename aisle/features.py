@@ -41,12 +41,15 @@ HARMLESS = (
 class Built:
     """What the last finished build of gold covers; kept as a property of gold.user_stats, so it moves with the table.
 
-    as_of: newest point, ISO. points: all points, ISO, oldest first. silver: the Delta versions that were read.
+    as_of: newest point, ISO. points: all points, ISO, oldest first. silver: the Delta versions that were read. goal: by what was
+    counted what is popular (aisle.goal). rated: the bounds of low and good ratings (aisle.ratings), none before they counted by value.
     """
 
     as_of: str
     points: list[str]
     silver: dict[str, int]
+    goal: list[str] = field(default_factory=lambda: ["purchase"])
+    rated: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

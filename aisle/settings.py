@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from aisle.columns import EVENT_TYPES
+from aisle.columns import HISTORY_TYPES
 from aisle.errors import SettingsError
 from aisle.lake import home, project_root
 from aisle.segment import PATTERN as SEGMENT
@@ -77,12 +77,18 @@ class Ingest(_Section):
     max_quantity: float = Field(gt=0)
     min_rating: float
     max_rating: float
+    low_rating: float = Field(ge=0, lt=1)
+    good_rating: float = Field(gt=0, le=1)
 
     @model_validator(mode="after")
     def _is_a_scale(self) -> Ingest:
         if self.min_rating >= self.max_rating:
             raise ValueError(
                 f"min_rating = {self.min_rating:g} must be below max_rating = {self.max_rating:g}"
+            )
+        if self.low_rating >= self.good_rating:
+            raise ValueError(
+                f"low_rating = {self.low_rating:g} must be below good_rating = {self.good_rating:g}"
             )
         return self
 
@@ -118,6 +124,7 @@ class Final(_Section):
     strength: 0 keeps the ranker's order, 1 asks for difference alone. similar_by: the source whose item similarities say
     what is alike. caps: by item column, how many items of one value the list may hold; a list, such as a path of
     categories, counts as its last value, and what is unknown is not counted. depth: best items that places are given to.
+    discovery_slots: of the first 20 places of a user's list the last so many, for items that hardly any list shows otherwise.
     """
 
     strength: float = Field(default=0.0, ge=0, le=1)
@@ -125,6 +132,7 @@ class Final(_Section):
     caps: dict[str, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
     boosts: list[Boost] = Field(default_factory=list)
     depth: int = Field(default=200, gt=0)
+    discovery_slots: int = Field(default=0, ge=0, le=10)
 
     @property
     def reorders(self) -> bool:
@@ -132,10 +140,10 @@ class Final(_Section):
 
 
 def _event_type(name: str) -> str:
-    if name not in EVENT_TYPES:
-        near = get_close_matches(name, EVENT_TYPES, 1)
+    if name not in HISTORY_TYPES:
+        near = get_close_matches(name, HISTORY_TYPES, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"{name!r} is no event type; {hint}there are {', '.join(EVENT_TYPES)}")
+        raise ValueError(f"{name!r} is no event type; {hint}there are {', '.join(HISTORY_TYPES)}")
     return name
 
 
@@ -158,6 +166,7 @@ SourceName = Literal[
 
 class Training(_Section):
     seed: int
+    goal: list[EventType]
     test_days: int = Field(gt=0)
     validation_days: int = Field(gt=0)
     epochs: int = Field(gt=0)

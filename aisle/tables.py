@@ -203,7 +203,7 @@ _TABLES = (
     ),
     Table(
         "gold.item_text",
-        "title, categories, brand and price of an item as known before as_of",
+        "title, categories, brand, price, description, tags and attributes of an item as known before as_of",
         {
             "item_id": "string",
             "as_of": "timestamp",
@@ -212,6 +212,9 @@ _TABLES = (
             "brand": "string",
             "price": "double",
             "deleted": "boolean",
+            "description": "string",
+            "tags": "array<string>",
+            "attributes": "array<string>",
         },
         key=("item_id", "as_of"),
     ),

@@ -13,6 +13,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +24,10 @@ from bench.judging import Question
 from bench.peers.run import peak_mib
 from bench.protocols import Protocol
 from bench.stopwatch import Stopwatch, engine_parts
+from engine.windows import Window
 
 OURS, BLEND, ALONE = "aisle", "aisle without ranker", " alone"
+SLOTS = (1, 2, 3, 4)  # discovery slots, what they cost and bring; the settings have none
 NO_TOWER = "which would have to be trained for each window, as `aisle run train` does; `make bench-two_tower` measures it alone"
 
 
@@ -79,6 +82,8 @@ def _here(protocol: Protocol, settings: Settings) -> EngineRun:
     seconds = time.perf_counter() - started
     models = {OURS: ours, BLEND: ours.with_ranker(None)}
     models |= {f"{name}{ALONE}": baseline(ours, name) for name in ours.sources}
+    if not protocol.leaves_out_history:  # a shop's own case: the lists of the others show twice what ALS's do
+        models |= with_slots(ours, protocol.test)
     question = Question.of(protocol.test)
     lists, times = {}, {}
     for name, model in models.items():
@@ -93,14 +98,28 @@ def _here(protocol: Protocol, settings: Settings) -> EngineRun:
     return EngineRun(lists, seconds, parts, fits, peak_mib(), times, _sizes(ours, protocol), notes)
 
 
+def with_slots(ours, test: Window) -> dict[str, Any]:
+    """By name, the engine with discovery slots."""
+    final = ours.recipe.final
+    priced = ours.with_discovery(test.histories)
+    return {
+        f"{OURS}, {slots} discovery slot{'s' * (slots > 1)}": priced.with_final(
+            final.model_copy(update={"discovery_slots": slots})
+        )
+        for slots in SLOTS
+    }
+
+
 def fitted(protocol: Protocol, settings: Settings):
     """The recommender at the test's start, and a Stopwatch of what its parts took."""
+    from aisle.goal import towards
     from engine.recipe import Recipe
     from engine.recommender import Recommender
     from training.learned import with_sequence
     from training.selection import select
     from training.sequence_model import SequenceSettings
 
+    settings = towards(settings, protocol.test.goal)
     most, recipe, watch = settings.training.blend_users, Recipe.of(settings), Stopwatch()
     earlier, validation, test = protocol.earlier, protocol.validation, protocol.test
     with engine_parts(watch):
@@ -149,14 +168,13 @@ def _sizes(ours, protocol: Protocol) -> dict[str, dict[str, float]]:
 def lists_of(model, question: Question, column: str) -> np.ndarray:
     """(asked, DEPTH) columns of the question's items, from what the model would show."""
     from bench.judging import DEPTH
-    from engine import metrics
     from engine.state import from_frame
 
     place = {item: row for row, item in enumerate(question.item_ids)}
     to_question = np.array([place.get(item, -1) for item in model.catalogue.item_ids] + [-1])
     states = from_frame(question.window.histories.iloc[question.asked])
     chunks = model.chunks(states, question.window.at, new_only=column == "new")
-    found = [metrics.top_k(scores, DEPTH) for scores in chunks]
+    found = [model.top(scores, DEPTH) for scores in chunks]
     return to_question[np.vstack(found)]
 
 

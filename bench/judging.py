@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from aisle.goal import had
 from engine import intervals, metrics
 from engine.windows import Window
 
@@ -80,13 +81,13 @@ class Question:
 
 
 def _events(window: Window, columns: pd.Index) -> dict[str, np.ndarray]:
-    """Purchases of items in the catalogue."""
+    """Purchases, or what stands for them in the shop at hand, of items in the catalogue."""
     histories = window.histories
     lengths = histories["item_ids"].str.len().to_numpy()
     user = np.repeat(np.arange(len(histories), dtype=np.int32), lengths)
     flat = {name: histories[name].explode().to_numpy() for name in ("item_ids", "event_types", "event_times")}
     item = columns.get_indexer(flat["item_ids"]).astype(np.int32)
-    keep = (item >= 0) & (flat["event_types"] == "purchase")
+    keep = (item >= 0) & np.isin(flat["event_types"].astype(str), had(window.goal))
     age = (window.at.timestamp() - flat["event_times"].astype(float)) / 86_400
     return {"user": user[keep], "item": item[keep], "age": age[keep]}
 

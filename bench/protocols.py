@@ -69,8 +69,9 @@ def imported(as_of: datetime | None = None) -> Protocol:
     from aisle import settings
     from training import quality
 
+    asked = quality.of_shop(settings.load())
     *earlier, validation, test = (
-        _known(each) for each in quality.windows(quality.cuts_of(settings.load(), as_of))
+        _known(each) for each in quality.windows(quality.cuts_of(asked, as_of), asked)
     )
     return Protocol(SHOP, tuple(earlier), validation, test, ("all", "new"), OF_A_SHOP)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from engine import explain
+from engine import discovery, explain
 from engine.blend import Weights
 from engine.interactions import Events
 from engine.metrics import top_k
@@ -47,7 +47,19 @@ class Answering(Scoring):
         listed = listed[listed >= 0]
         if not len(listed):
             return self.popular(state.country, k, [*exclude, *self.hidden(state, now)])
-        return self.told(ranked, listed)
+        found = self.told(ranked, listed)
+        self.mark(found, listed.tolist(), listed)
+        return found
+
+    def mark(self, told: Sequence[Recommended], rows: Sequence[int], order: np.ndarray) -> None:
+        """Says in the evidence of those of `rows` that stand in a discovery slot of `order` that it is one, in place."""
+        stage = self.last_stage
+        if not stage.slots:
+            return
+        there = stage.discovered(order)
+        for each, row in zip(told, rows, strict=True):
+            if row in there:
+                each.reason["evidence"][discovery.MARK] = True
 
     def told(
         self, ranked: Ranked, listed: np.ndarray, exact: bool = True, written: int | None = None

@@ -14,7 +14,7 @@ import pandas as pd
 
 from engine.interactions import Catalogue
 from engine.pauses import breathe
-from engine.rules import Rules
+from engine.rules import PriceRange, Rules
 
 COLUMNS = ("categories", "brand")
 MASKS = 256  # of rule documents that are kept, n_items bytes each
@@ -78,11 +78,14 @@ class Assortment:
         found = ~self.gone
         for each in rules:
             found &= self._mask(each)
+            if each.price:
+                self._keep_priced(found, each.price)
             if each.exclude:
                 found[self.rows_of(each.exclude)] = False
         return found
 
     def _mask(self, rules: Rules) -> np.ndarray:
+        """Of what a document asks of items, but for their price: a shop's sliders ask for another range each time."""
         key = rules.of_items
         with self._lock:
             held = self._masks.get(key)
@@ -90,7 +93,7 @@ class Assortment:
                 self._masks.move_to_end(key)
                 return held
         found = np.ones(len(self.catalogue), bool)
-        for _, mask in self.checks(rules):
+        for _, mask in self.checks(rules.model_copy(update={"price": None})):
             found &= mask
         with self._lock:
             self._masks[key] = found
@@ -114,6 +117,27 @@ class Assortment:
                 yield f"{name}.include", self.having(column, chosen.include)
             if chosen.exclude:
                 yield f"{name}.exclude", ~self.having(column, chosen.exclude)
+
+    @cached_property
+    def by_price(self) -> tuple[np.ndarray, np.ndarray]:
+        """Prices, ascending, those that are not known last, and the row of each."""
+        order = np.argsort(self.price)
+        return self.price[order], order
+
+    def _keep_priced(self, allowed: np.ndarray, price: PriceRange) -> None:
+        """Takes from `allowed` (n_items,) bool, in place, what `checks` says of a range; where few items are outside, in their time."""
+        if price.min is None and price.max is None:
+            return
+        prices, order = self.by_price
+        known = prices[: np.searchsorted(prices, np.nan)]
+        first = 0 if price.min is None else np.searchsorted(known, price.min, "left")
+        end = len(known) if price.max is None else np.searchsorted(known, price.max, "right")
+        if 2 * (end - first) > len(prices):
+            allowed[order[:first]] = allowed[order[end:]] = False
+        else:
+            inside = np.zeros(len(prices), bool)
+            inside[order[first:end]] = True
+            allowed &= inside
 
     def having(self, column: str, values: Sequence[str]) -> np.ndarray:
         """(n_items,) bool: items with one of the values."""

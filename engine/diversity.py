@@ -16,6 +16,7 @@ import pandas as pd
 from scipy import sparse
 
 from aisle.settings import Boost, Final
+from engine.discovery import DEPTH, Discovery
 from engine.history import OneUser
 from engine.interactions import Catalogue, Events
 from engine.metrics import top_k
@@ -68,7 +69,8 @@ class LastStage:
     """A `Final` over one catalogue.
 
     codes: by capped column, (n_items,) int, -1 where unknown. factor, addend: (n_items,) float32 of the boosts. similarity:
-    (n_items, n_items) sparse, symmetric; None without diversity. May be read from many threads.
+    (n_items, n_items) sparse, symmetric; None without diversity. discovery: None where there are no prices, and so no slots.
+    May be read from many threads.
     """
 
     asked: Final
@@ -76,9 +78,16 @@ class LastStage:
     factor: np.ndarray
     addend: np.ndarray
     similarity: sparse.csr_array | None
+    discovery: Discovery | None = None
 
     @classmethod
-    def of(cls, asked: Final, catalogue: Catalogue, sources: Mapping[str, Any]) -> LastStage:
+    def of(
+        cls,
+        asked: Final,
+        catalogue: Catalogue,
+        sources: Mapping[str, Any],
+        discovery: Discovery | None = None,
+    ) -> LastStage:
         """Raises ValueError for a column that the catalogue lacks, or a source that was not fitted."""
         wanted = [*asked.caps, *(boost.column for boost in asked.boosts)]
         unknown = sorted({column for column in wanted if column not in catalogue.frame})
@@ -96,6 +105,7 @@ class LastStage:
             {column: codes_of(catalogue.frame[column]) for column in asked.caps},
             *_boosts(asked.boosts, catalogue),
             similarity,
+            discovery,
         )
 
     @cached_property
@@ -115,8 +125,29 @@ class LastStage:
         after = least + (clean - least) * self.factor[moved] + self.addend[moved]
         scores[:, moved] = np.where(np.isfinite(before), after, before)
 
+    @property
+    def slots(self) -> int:
+        return self.asked.discovery_slots if self.discovery else 0
+
+    def discover(self, order: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """One user's order, rows best first, with its discovery slots filled; scores: (n_items,)."""
+        return self.discovery.insert(order, scores, self.slots) if self.discovery and self.slots else order
+
+    def discovered(self, order: np.ndarray) -> set[int]:
+        """Rows of such an order that stand in a slot."""
+        return set(self.discovery.at(order, self.slots).tolist()) if self.discovery else set()
+
     def top(self, scores: np.ndarray, k: int) -> np.ndarray:
-        """(n_users, k) item rows as `metrics.top_k`, with caps and diversity."""
+        """(n_users, k) item rows as `metrics.top_k`, with caps, diversity and discovery slots."""
+        if not self.slots or k <= DEPTH - self.slots:
+            return self._picked(scores, k)
+        found = np.full((len(scores), min(k, scores.shape[1])), -1, np.int64)
+        for user, order in enumerate(self._picked(scores, max(k, DEPTH))):
+            order = self.discover(order[order >= 0], scores[user])[:k]
+            found[user, : len(order)] = order
+        return found
+
+    def _picked(self, scores: np.ndarray, k: int) -> np.ndarray:
         if not self.asked.reorders:
             return top_k(scores, k)
         pools = top_k(scores, max(self.asked.depth, k))

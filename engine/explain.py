@@ -26,6 +26,7 @@ DEEDS = (
     "cart",
     "like",
     "rating",
+    "fair_rating",
     "click",
     "view",
 )  # what a reason tells of a user, most telling first
@@ -130,7 +131,7 @@ def reasons(
     counted to theirs.
     evidence, by source: {'event_type', 'times', 'days_ago'} of what the user did with the item itself (see `deed`);
     {'item_id', 'title', 'share', 'event_type'} of the history's item that spoke loudest, with 'alike' where its words
-    did; {'popular_in'} the user's country where the item is bought more than elsewhere, else None; {'taste': True}
+    did, and then 'same', tags and attributes that both items have, if any; {'popular_in'} the user's country where the item is bought more than elsewhere, else None; {'taste': True}
     for the two-tower, beside the history's item, or with 'event_type' where no single one moved the score;
     {'buyers_7d', 'buyers_30d', 'trending': True} of what is bought more lately than before.
     """

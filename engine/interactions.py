@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from aisle.columns import RATING, TAKES_BACK
+from aisle.columns import LOW_RATING, RATINGS, TAKES_BACK
 from engine.returns import sent_back
 from engine.state import DAY, UserState, epoch
 
@@ -81,6 +81,7 @@ IMPRESSION = "impression"
 PURCHASE, RETURN = "purchase", "return"
 INTEREST = ("click", "view", "cart", "purchase", "like")  # what answers an exposure
 WANTED = ("cart", "purchase", "like", "undo")  # what takes a hide back
+WANTED_OF_RATED = ("cart", "purchase", "like")  # what takes a low rating back, beside a newer one
 ANSWER_SECONDS = 24 * 3600.0  # as of an outcome: later interest has other reasons
 
 
@@ -90,12 +91,14 @@ class Counting:
 
     never_again: types after which an item is not recommended to that user, until a newer event of WANTED.
     unclicked_impressions: from so many impressions of an item on that had no INTEREST within ANSWER_SECONDS, each weighs
-    unclicked_weight; all of an item together at most one dislike.
+    unclicked_weight; all of an item together at most one dislike. bought: types after which a user has an item: purchases, or what
+    stands for them in a shop that knows none (aisle.goal).
     """
 
     never_again: Collection[str] = ()
     unclicked_impressions: int = 3
     unclicked_weight: float = 0.0
+    bought: Collection[str] = (PURCHASE,)
 
 
 PAST, MERE = np.uint8(1), np.uint8(2)  # events that depend on others; interest that is no purchase
@@ -105,8 +108,8 @@ PAST, MERE = np.uint8(1), np.uint8(2)  # events that depend on others; interest 
 class Types:
     """Event types by number. code: of a name, `other` of those that nobody named. weights: (types,) float32.
 
-    bought: (types,) bool, those after which a user has the item: purchases, where they weigh above zero; for a shop that weighs none,
-    whatever does. asks: (types,) uint8, for what a history is looked through besides weights: PAST, MERE or both.
+    bought: (types,) bool, those after which a user has the item: Counting.bought, where one weighs above zero; for a shop that weighs
+    none, whatever does. asks: (types,) uint8, for what a history is looked through besides weights: PAST, MERE or both.
     """
 
     counting: Counting
@@ -117,14 +120,24 @@ class Types:
 
     @classmethod
     def of(cls, event_weights: Mapping[str, float], counting: Counting) -> Types:
-        taking = (RATING, *TAKES_BACK, *chain.from_iterable(TAKES_BACK.values()))
-        names = (*event_weights, *counting.never_again, IMPRESSION, RETURN, *INTEREST, *WANTED, *taking, "")
+        taking = (*RATINGS, *TAKES_BACK, *chain.from_iterable(TAKES_BACK.values()))
+        names = (
+            *event_weights,
+            *counting.never_again,
+            *counting.bought,
+            IMPRESSION,
+            RETURN,
+            *INTEREST,
+            *WANTED,
+            *taking,
+            "",
+        )
         code = {name: number for number, name in enumerate(dict.fromkeys(names))}
-        past = {*counting.never_again, RETURN, RATING, *TAKES_BACK}
+        past = {*counting.never_again, RETURN, *RATINGS, *TAKES_BACK}
         past |= {IMPRESSION} if counting.unclicked_weight else set()
         weights = np.array([event_weights.get(name, 0.0) for name in code], np.float32)
-        purchase = np.array([name == PURCHASE for name in code])
-        bought = (weights > 0) & (purchase if weights[code[PURCHASE]] > 0 else True)
+        goal = np.array([name in counting.bought for name in code])
+        bought = (weights > 0) & (goal if (weights[goal] > 0).any() else True)
         asks = PAST * np.array([name in past for name in code], np.uint8)
         asks += MERE * ((weights > 0) & ~bought).astype(np.uint8)
         return cls(counting, code, weights, bought, asks)
@@ -334,22 +347,27 @@ class Past:
         return self.known & wanted[self.kind]
 
     def standing(self, weight: np.ndarray) -> np.ndarray:
-        """The weights, 0 for what its user took back afterwards and for ratings that a newer one of the same item replaces.
+        """The weights, 0 for what is `gone`."""
+        return weight if self.gone is None else np.where(self.gone, np.float32(0), weight)
+
+    @cached_property
+    def gone(self) -> np.ndarray | None:
+        """Mask of what its user took back afterwards, and of ratings that a newer one of the same item replaces; None where nobody rates.
 
         Of one second the first counts as the newest, as in a history; what takes back comes last.
         """
-        if not self.of([RATING, *TAKES_BACK]).any():
-            return weight
+        if not self.of([*RATINGS, *TAKES_BACK]).any():
+            return None
         pairs, place = np.unique(self.pair, return_inverse=True)
-        gone = np.zeros(len(weight), bool)
+        gone = np.zeros(len(self.pair), bool)
         for by, kinds in TAKES_BACK.items():
             said, taking, newest = self.of(kinds), self.of([by]), np.full(len(pairs), -np.inf)
             np.maximum.at(newest, place[taking], self.time[taking])
             gone |= said & (self.time <= newest[place])
-        rated = np.flatnonzero(self.of([RATING]))
+        rated = np.flatnonzero(self.of(RATINGS))
         newest_first = rated[np.lexsort((rated, -self.time[rated], place[rated]))]
         gone[newest_first[1:][np.diff(place[newest_first]) == 0]] = True
-        return np.where(gone, np.float32(0), weight)
+        return gone
 
     def sent_back(self, states: Sequence[UserState]) -> np.ndarray | None:
         """Mask of the purchases of which no unit was kept; None where nothing was sent back."""
@@ -364,14 +382,22 @@ class Past:
         return sent_back(self.pair, self.time, self.of([PURCHASE]), back, quantity)
 
     def hidden(self, never_again: Collection[str]) -> np.ndarray:
-        """Places, one a pair, of the events that hide their item: none of WANTED is newer."""
-        places = np.flatnonzero(self.of(never_again))
+        """Places, one a pair, of the events that hide their item: none of WANTED is newer, and no newer rating of a low one."""
+        found = self._unwanted(self.of([kind for kind in never_again if kind != LOW_RATING]), WANTED)
+        if LOW_RATING not in never_again or self.gone is None:
+            return found
+        low = self._unwanted(self.of([LOW_RATING]) & ~self.gone, WANTED_OF_RATED)
+        return np.concatenate([found, low[~np.isin(self.pair[low], self.pair[found])]])
+
+    def _unwanted(self, said: np.ndarray, wanting: Collection[str]) -> np.ndarray:
+        """Places, one a pair, of the events `said` (n,) bool of pairs of which none of `wanting` is newer."""
+        places = np.flatnonzero(said)
         if not len(places):
             return places
         pairs, first, place = np.unique(self.pair[places], return_index=True, return_inverse=True)
         newest = np.full(len(pairs), -np.inf)
         np.maximum.at(newest, place, self.time[places])
-        wanted = np.flatnonzero(self.of(WANTED) & np.isin(self.pair, pairs))
+        wanted = np.flatnonzero(self.of(wanting) & np.isin(self.pair, pairs))
         again = np.full(len(pairs), -np.inf)
         np.maximum.at(again, np.searchsorted(pairs, self.pair[wanted]), self.time[wanted])
         return places[first[newest >= again]]

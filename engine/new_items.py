@@ -7,8 +7,6 @@ other sources know nothing of them and say 0 here; `engine.cold` says what the b
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -23,6 +21,8 @@ from engine.interactions import Catalogue, Events
 from engine.pauses import breathe
 from engine.sources.base import Arrays, Source, put
 from engine.sources.content import Content, words
+from engine.sources.content_fields import Fields, Told, counted, rarity, wide
+from engine.sources.content_words import FIELDS, Beyond, beyond
 from engine.sources.neighbours import by_column, keep_largest_of_rows, rows_of
 from engine.sources.popularity import Popularity
 from engine.sources.sequence import Sequence
@@ -30,7 +30,6 @@ from engine.sources.two_tower import TwoTower
 from engine.trends import Trends
 
 NEIGHBOURS = 200  # items of content that a new one is held to be like, as `Content.fit` keeps
-AT_ONCE = 64  # items whose words are read before a rest
 TOWER_NEIGHBOURS = 10  # of them that speak for its place in the two-tower
 
 
@@ -83,18 +82,20 @@ def grow(
 
     New ids become items. Known ones get the row's values (their words are read again at the next refit), and are
     gone where `deleted` says so, or back where it does not. Memory: the new items' similarities, at most
-    16 NEIGHBOURS bytes each.
+    16 NEIGHBOURS bytes each. description, tags and attributes (name=value) of the new ones are read where `items` has them.
     """
     grown = _catalogue(catalogue, items)
     n = len(catalogue)
     if len(grown) == n:
         return grown, dict(sources), trends
-    alike = likeness(_known_words(catalogue), grown)
+    content = sources.get(Content.name)
+    told = content.told if isinstance(content, Content) else None
+    alike, told = likeness(_known_words(catalogue), grown, told, _beyond(items, grown.item_ids[n:]))
     found: dict[str, Any] = {}
     for name, source in sources.items():
         breathe()
         if isinstance(source, Content):
-            found[name] = replace(source, similarity=_with_rows(source.similarity, alike))
+            found[name] = replace(source, similarity=_with_rows(source.similarity, alike), told=told)
         elif isinstance(source, TwoTower):
             found[name] = _tower(source, grown, alike[:, :n])
         elif isinstance(source, Sequence):
@@ -138,16 +139,8 @@ class Words:
     def of(cls, catalogue: Catalogue, start: int = 0, known: dict[str, int] | None = None) -> Words:
         """Of the rows from `start` on. known: columns that there are already. 2 s for 100,000 items on one core."""
         column = dict(known or {})
-        ends, columns, values = [0], [], []
-        for row in range(start, len(catalogue)):
-            if row % AT_ONCE == 0:
-                breathe()
-            for word, tf in Counter(words(catalogue, row)).items():
-                columns.append(column.setdefault(word, len(column)))
-                values.append(1 + math.log(tf))
-            ends.append(len(columns))
-        shape = (len(catalogue) - start, max(len(column), 1))
-        return cls(column, sparse.csr_array((np.array(values, np.float32), columns, ends), shape=shape))
+        titles = (words(catalogue, row) for row in range(start, len(catalogue)))
+        return cls(column, counted(titles, column))
 
 
 def _known_words(catalogue: Catalogue) -> Words:
@@ -158,27 +151,68 @@ def _known_words(catalogue: Catalogue) -> Words:
     return held
 
 
-def likeness(known: Words, catalogue: Catalogue) -> sparse.csr_array:
+def _beyond(items: pd.DataFrame, ids: list[str]) -> list[Beyond] | None:
+    """What the rows of these items tell beyond what a catalogue keeps; None where none does."""
+    columns = [name for name in FIELDS if name in items]
+    if not columns:
+        return None
+    rows = items[columns].set_axis(items["item_id"].astype(str))
+    return beyond(Catalogue(ids, rows[~rows.index.duplicated(keep="last")].loc[ids].reset_index(drop=True)))
+
+
+def likeness(
+    known: Words, catalogue: Catalogue, told: Told | None = None, more: list[Beyond] | None = None
+) -> tuple[sparse.csr_array, Told | None]:
     """(new items, all items) cosine of words, NEIGHBOURS largest of each row: as `Content` says it of fitted ones.
 
-    known: words of the fitted items, the first ones of `catalogue`. The rarity of words is counted anew, the new items among
-    them, as `content.tfidf` counts it.
+    known: words of the fitted items, the first ones of `catalogue`. told: of their other fields. more: the new items' other fields.
+    The rarity of words is counted anew, the new items among them, as `content.tfidf` counts it. Also returns `told` with the new items.
     """
     n_fitted = known.counts.shape[0]
     fresh = Words.of(catalogue, n_fitted, known.column)
-    shape = (n_fitted, fresh.counts.shape[1])
-    fitted = sparse.csr_array((known.counts.data, known.counts.indices, known.counts.indptr), shape=shape)
-    found = sparse.csr_array(sparse.vstack([fitted, fresh.counts], format="csr"))
-    df = np.bincount(found.indices, minlength=shape[1])
-    weight = np.where(df > 1, 1 + np.log((1 + len(catalogue)) / (1 + np.maximum(df, 1))), 0.0)
-    found.data = found.data * weight.astype(np.float32)[found.indices]
-    row = rows_of(found)
-    length = np.sqrt(np.bincount(row, found.data**2, minlength=len(catalogue)))
-    found.data = (found.data / np.maximum(length, 1e-9)[row]).astype(np.float32)
+    if told is None and more is None:
+        fields = Fields(_stacked(known.counts, fresh.counts))
+        spread = fields.spread()
+        grown = None
+    else:
+        fields, spread, grown = _fields(known, fresh, told, more)
+    found = fields.vectors(rarity(spread, len(catalogue)), spread, len(catalogue))
     # The new items' words alone are looked up, each among the items that have it: the rest of the catalogue is not multiplied.
     alike = sparse.csr_array(found[n_fitted:] @ sparse.csr_array(found.T))
     alike.data[alike.indices == rows_of(alike) + n_fitted] = 0.0
-    return keep_largest_of_rows(alike, NEIGHBOURS)
+    return keep_largest_of_rows(alike, NEIGHBOURS), grown
+
+
+def _fields(
+    known: Words, fresh: Words, told: Told | None, more: list[Beyond] | None
+) -> tuple[Fields, np.ndarray, Told]:
+    """All items' fields over the same words, in how many items each word is, and what is told with the new items."""
+    column, n, n_new = dict(fresh.column), known.counts.shape[0], fresh.counts.shape[0]
+    others = more or [Beyond([], [])] * n_new
+    unsaid = sparse.csr_array((n, 1), dtype=np.float32)
+    place, labels, description = told.over(column) if told else (np.empty(0, np.int32), unsaid, unsaid)
+    read = [
+        counted((each.labels for each in others), column),
+        counted((each.description for each in others), column),
+    ]
+    new = Fields(*(wide(each, len(column)) for each in (fresh.counts, *read)))
+    spread = np.bincount(known.counts.indices, minlength=len(column))
+    if told:
+        spread[place] = told.spread
+    spread += new.spread()
+    total = n + n_new
+    new = new.with_keywords(rarity(spread, total), spread, total)
+    fields = Fields(
+        _stacked(known.counts, new.title),
+        _stacked(labels, new.labels),
+        _stacked(description, new.description),
+    )
+    return fields, spread, Told.of(fields, np.concatenate([place, read[1].indices]), column, spread)
+
+
+def _stacked(above: sparse.csr_array, below: sparse.csr_array) -> sparse.csr_array:
+    """The rows of both, over the words of `below`."""
+    return sparse.csr_array(sparse.vstack([wide(above, below.shape[1]), below], format="csr"))
 
 
 def _with_rows(similarity: sparse.csr_array, alike: sparse.csr_array) -> sparse.csr_array:

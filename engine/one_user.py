@@ -128,10 +128,16 @@ def sheet_of(model: Recommender, events: OneUser, allowed: np.ndarray | None = N
 
     names, cold = tuple(model.sources), model.cold
     rows = np.empty((len(names), events.n_items), np.float32)
-    behind: list[Behind] = []
+    behind = [
+        Behind(names.index(name), items, query_of(model.sources[name], events))
+        for name, items in model.indexed.items()
+    ]
+    if not all(np.isfinite(each.query).all() for each in behind):
+        return None
+    # An index is looked through first: it is larger than all that comes after, which then stays in the cache.
+    found = [each.items.index.search(each.query, DEPTH + events.owned().nnz, allowed) for each in behind]
     for row, (name, source) in enumerate(model.sources.items()):
         if name in model.indexed:
-            behind.append(Behind(row, model.indexed[name], query_of(source, events)))
             rows[row] = 0.0
         else:
             put(source, events, rows[row])
@@ -139,15 +145,11 @@ def sheet_of(model: Recommender, events: OneUser, allowed: np.ndarray | None = N
         compiled.speak_for(rows, model.plan.cold, *model.plan.speakers)
     if not compiled.standardise(rows):
         return None
-    sheet = Sheet(names, rows, tuple(behind))
-    for each in behind:
-        if not np.isfinite(each.query).all():
-            return None
-        items, products = each.items.index.search(each.query, DEPTH + events.owned().nnz, allowed)
-        found = each.standard(products)
-        rows[each.row] = found.min(initial=0.0)  # who was not found is no better than who was
-        rows[each.row, items] = found
-    return sheet
+    for each, (items, products) in zip(behind, found, strict=True):
+        scores = each.standard(products)
+        rows[each.row] = scores.min(initial=0.0)  # who was not found is no better than who was
+        rows[each.row, items] = scores
+    return Sheet(names, rows, tuple(behind))
 
 
 def best_rows(

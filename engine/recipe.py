@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from aisle import goal
+from aisle.columns import FAIR_RATING, LOW_RATING, RATING
 from aisle.settings import Final, Settings
 from engine.blend import Weights
 from engine.interactions import Counting
@@ -33,7 +36,7 @@ class Recipe(BaseModel):
 
     cut: data from then on was not seen; None before the fit. sources: hyperparameters by source, beyond its
     defaults.
-    event_weights: by event type, negative for dislikes; never_again and unclicked_*: see interactions.Counting. weights: of the
+    event_weights: by event type, negative for dislikes; never_again, bought and unclicked_*: see interactions.Counting. weights: of the
     blend. ranked: whether a ranker may be learnt over it. repeat: whether what a user bought may be recommended again; None before the
     shop was asked. final: the last stage, see engine.diversity.
     """
@@ -47,15 +50,28 @@ class Recipe(BaseModel):
     never_again: list[str] = Field(default_factory=lambda: ["hide", "dislike"])
     unclicked_impressions: int = 3
     unclicked_weight: float = -0.1
+    bought: list[str] = Field(default_factory=lambda: ["purchase"])
     sources: dict[str, dict[str, float]] = Field(default_factory=lambda: _defaults((*USUAL, *FROM_EXPORTS)))
     ranked: bool = True
     repeat: bool | None = None
     weights: Weights = START
     final: Final = Final()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_before(cls, values: Any) -> Any:
+        """A recipe of before ratings counted by their value: a fair one weighs what a rating did, a low one is a dislike."""
+        weights = values.get("event_weights") if isinstance(values, dict) else None
+        if not weights or RATING not in weights or LOW_RATING in weights:
+            return values
+        new = {FAIR_RATING: weights[RATING], LOW_RATING: weights.get("dislike", 0.0), **weights}
+        never = list(values.get("never_again", ["hide", "dislike"]))
+        never += [LOW_RATING] if "dislike" in never and LOW_RATING not in never else []
+        return {**values, "event_weights": new, "never_again": never}
+
     @property
     def counting(self) -> Counting:
-        return Counting(self.never_again, self.unclicked_impressions, self.unclicked_weight)
+        return Counting(self.never_again, self.unclicked_impressions, self.unclicked_weight, self.bought)
 
     @classmethod
     def of(cls, settings: Settings) -> Recipe:
@@ -79,6 +95,7 @@ class Recipe(BaseModel):
             never_again=training.never_again,
             unclicked_impressions=training.unclicked_impressions,
             unclicked_weight=training.unclicked_weight,
+            bought=list(goal.had(training.goal or goal.PURCHASES)),
             sources=sources,
             final=training.final,
         )

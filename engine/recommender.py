@@ -8,6 +8,7 @@ It may be read from many threads. Here is how one is made, out of histories, a b
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import cast
@@ -18,6 +19,7 @@ from aisle.settings import Final
 from engine import beforehand, bundle, storage
 from engine.answering import Answering, Recommended
 from engine.blend import Weights
+from engine.discovery import Discovery
 from engine.fitting import fit_source, fit_sources
 from engine.interactions import Catalogue, Events
 from engine.new_items import grow
@@ -26,6 +28,7 @@ from engine.recipe import Recipe
 from engine.scoring import Ranked, Scored
 from engine.sources import Export
 from engine.sources.content import Content
+from engine.sources.content_words import FIELDS
 from engine.state import from_frame
 from engine.trends import Trends
 from engine.vector_sources import indexed
@@ -48,7 +51,8 @@ class Recommender(Answering):
     ) -> Recommender:
         """Fits every source of the recipe to what was known before `cut`. The ranker is taken as it is: None ranks by the blend.
 
-        items: item_id, title, categories, brand, price, n_buyers, n_buyers_30d, deleted; histories: user_id,
+        items: item_id, title, categories, brand, price, n_buyers, n_buyers_30d, deleted, and description, tags and attributes
+        (name=value) where the shop has them; histories: user_id,
         country, item_ids, event_types, event_times (epoch s), quantities, newest first. exports: learned models by source;
         a learned source of the recipe without one is left out. Raises ValueError without items.
         """
@@ -61,7 +65,10 @@ class Recommender(Answering):
         sources = fit_sources(recipe, events, catalogue, exports or {})
         kept = {name: settings for name, settings in recipe.sources.items() if name in sources}
         recipe = recipe.model_copy(update={"cut": cut, "sources": kept})
-        return cls(recipe, catalogue, sources, Trends.fit(events), ranker)
+        # What `content` made of these is in it, in a tenth of the bytes; an answer reads none of them.
+        catalogue = replace(catalogue, frame=catalogue.frame.drop(columns=[*FIELDS], errors="ignore"))
+        found = cls(recipe, catalogue, sources, Trends.fit(events), ranker)
+        return found.with_discovery(histories) if recipe.final.discovery_slots else found
 
     @classmethod
     def load(cls, folder: Path) -> Recommender:
@@ -70,6 +77,7 @@ class Recommender(Answering):
         found = cls(parts.recipe, parts.catalogue, parts.sources, parts.trends, parts.ranker)
         if parts.cold:
             found.__dict__["cold"] = parts.cold
+        found.discovery = parts.discovery
         with bundle.rejecting(Path(folder), "what is made beforehand"):
             beforehand.put(found, parts.beforehand)
         return found
@@ -107,7 +115,16 @@ class Recommender(Answering):
     def with_final(self, final: Final) -> Recommender:
         """The same ranking under another last stage; `Final()` for none."""
         recipe = self.recipe.model_copy(update={"final": final})
-        return Recommender(recipe, self.catalogue, self.sources, self.trends, self.ranker)
+        found = Recommender(recipe, self.catalogue, self.sources, self.trends, self.ranker)
+        found.discovery = self.discovery
+        return found
+
+    def with_discovery(self, histories: pd.DataFrame) -> Recommender:
+        """The same ranking with the prices that its recipe's discovery slots go by, of those who are known at its cut. They are
+        of these scores: another blend or ranker has none before it is asked for them."""
+        found = self.with_final(self.recipe.final)
+        found.discovery = Discovery.fit(self, histories)
+        return found
 
     def with_items(self, items: pd.DataFrame) -> Recommender:
         """The same model over the catalogue of now, without a refit: see `engine.new_items.grow`.
@@ -115,6 +132,7 @@ class Recommender(Answering):
         What was made of the model is made for the new items alone. It cannot be saved: a bundle holds what was fitted.
         """
         found = Recommender(self.recipe, *grow(self.catalogue, self.sources, self.trends, items), self.ranker)
+        found.discovery = self.discovery and self.discovery.over(len(found.catalogue))
         made, new = self.__dict__, len(found.catalogue) > len(self.catalogue)
         if made.get("cold") is not None:
             content = cast(Content, found.sources[Content.name])
@@ -133,6 +151,7 @@ class Recommender(Answering):
         What was made of the model stays made, but for what such a value is read for.
         """
         found = Recommender(self.recipe, catalogue, self.sources, self.trends, self.ranker)
+        found.discovery = self.discovery
         final, made = self.recipe.final, self.__dict__
         kept = {"cold", "lately", "indexed", "paths"}
         if not {*changed} & {*final.caps, *(boost.column for boost in final.boosts)}:

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from aisle.checked import Checked
-from aisle.columns import EVENT_TYPES
+from aisle.columns import EVENT_TYPES, RATING, RATINGS
 from aisle.settings import Boost
 from engine.state import DAY, UserState
 
@@ -124,8 +124,8 @@ class Rules(_Rule, Checked):
 
     @property
     def of_items(self) -> tuple:
-        """What of the document is the same for every request, as the key of its mask."""
-        return self.in_stock, self.price, self.categories, self.brands
+        """What of the document is the same for every request, as the key of its mask; a shop's sliders ask for other prices each time."""
+        return self.in_stock, self.categories, self.brands
 
 
 def had(state: UserState, rules: Sequence[Rules], now: float) -> set[str]:
@@ -133,7 +133,7 @@ def had(state: UserState, rules: Sequence[Rules], now: float) -> set[str]:
     found: set[str] = set()
     for already in filter(None, (each.already for each in rules)):
         since = -np.inf if already.days is None else now - already.days * DAY
-        kinds = set(already.event_types)
+        kinds = {*already.event_types, *(RATINGS if RATING in already.event_types else ())}
         if kinds.isdisjoint(state.event_types):
             continue
         found |= {

@@ -16,6 +16,7 @@ import numpy as np
 from engine import one_user
 from engine.blend import combine, normalise
 from engine.cold import Cold
+from engine.discovery import Discovery
 from engine.diversity import LastStage, demote
 from engine.index import Indexed
 from engine.interactions import Catalogue, Events, Types
@@ -63,6 +64,8 @@ class Ranked:
 
 class Scoring:
     """Fitted parts, immutable; may be read from many threads."""
+
+    discovery: Discovery | None = None  # of a model with discovery slots, see `Recommender.with_discovery`
 
     def __init__(
         self,
@@ -195,7 +198,7 @@ class Scoring:
     @cached_property
     def last_stage(self) -> LastStage:
         """Raises ValueError where the recipe asks for what the catalogue or the sources do not have."""
-        return LastStage.of(self.recipe.final, self.catalogue, self.sources)
+        return LastStage.of(self.recipe.final, self.catalogue, self.sources, self.discovery)
 
     def top(self, scores: np.ndarray, k: int) -> np.ndarray:
         """(n_users, k) rows of the items that are shown, best first, -1 after a list's end, from what `chunks` yields."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from engine import beforehand, bundle, mapped
 from engine.cold import Cold
+from engine.discovery import Discovery
 from engine.interactions import Catalogue
 from engine.pauses import breathe
 from engine.ranker import Ranker
@@ -27,6 +28,7 @@ class Parts:
     """What a recommender is made of, in the order of its constructor.
 
     cold: what is made of them beforehand; None where it was not. beforehand: the rest of that, see `engine.beforehand`.
+    discovery: None without slots.
     """
 
     recipe: Recipe
@@ -36,6 +38,7 @@ class Parts:
     ranker: Ranker | None
     cold: Cold | None
     beforehand: dict[str, Arrays]
+    discovery: Discovery | None = None
 
 
 def save(model: Recommender, folder: Path) -> None:
@@ -53,6 +56,8 @@ def save(model: Recommender, folder: Path) -> None:
     files["trends.npz"] = bundle.pack_arrays(model.trends.arrays())
     if model.cold:
         files["cold.npz"] = bundle.pack_arrays(model.cold.arrays())
+    if model.discovery:
+        files["discovery.npz"] = bundle.pack_arrays(model.discovery.arrays())
     if model.ranker:
         files["ranker.txt"] = model.ranker.text.encode()
     bundle.write(folder, files)
@@ -77,6 +82,10 @@ def load(folder: Path) -> Parts:
     if "cold.npz" in files:
         with bundle.rejecting(folder, "cold.npz"):
             cold = Cold.from_arrays(bundle.unpack_arrays(files["cold.npz"]))
+    discovery = None
+    if "discovery.npz" in files:
+        with bundle.rejecting(folder, "discovery.npz"):
+            discovery = Discovery.from_arrays(bundle.unpack_arrays(files["discovery.npz"]), len(catalogue))
     ranker = None
     if "ranker.txt" in files:
         with bundle.rejecting(folder, "ranker.txt"):
@@ -87,7 +96,7 @@ def load(folder: Path) -> Parts:
         if name.endswith(".npz") and beforehand.is_one(name.removesuffix(".npz")):
             with bundle.rejecting(folder, name):
                 made[name.removesuffix(".npz")] = bundle.unpack_arrays(files[name])
-    return Parts(recipe, catalogue, sources, trends, ranker, cold, made)
+    return Parts(recipe, catalogue, sources, trends, ranker, cold, made, discovery)
 
 
 def faults(model: Recommender, unload: bool = True) -> list[str]:
@@ -120,4 +129,5 @@ def unload(model: Recommender) -> None:
 def _stored(model: Recommender) -> dict[str, Arrays]:
     """Arrays as a bundle holds them, by what they are of."""
     found = {name: source.arrays() for name, source in model.sources.items()} | beforehand.held(model)
-    return found | {"trends": model.trends.arrays()} | ({"cold": model.cold.arrays()} if model.cold else {})
+    found |= {"trends": model.trends.arrays()} | ({"cold": model.cold.arrays()} if model.cold else {})
+    return found | ({"discovery": model.discovery.arrays()} if model.discovery else {})

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import pandas as pd
 
+from aisle.goal import PURCHASES
 from engine.sources import Export
 
 
@@ -15,7 +16,7 @@ from engine.sources import Export
 class Window:
     """items and histories as known before `at`; truth: distinct user_id, item_id bought after it.
 
-    exports: learned models by the name of their source, which saw nothing from `at` on.
+    exports: learned models by the name of their source, which saw nothing from `at` on. goal: what is meant by bought, see aisle.goal.
     """
 
     at: datetime
@@ -23,6 +24,7 @@ class Window:
     histories: pd.DataFrame
     truth: pd.DataFrame
     exports: Mapping[str, Export] = field(default_factory=dict)
+    goal: tuple[str, ...] = PURCHASES
 
     def buyers(self, most: int, seed: int) -> pd.DataFrame:
         """Histories of a seeded sample of those who bought in the window, by user id."""

@@ -56,6 +56,9 @@ MEANINGS = {
         "brand": "Brand as known then",
         "price": "Catalogue price as known then, else what was last paid per unit",
         "deleted": "Taken out of the catalogue",
+        "description": "The beginning of the description as known then; null without one",
+        "tags": "Tags as known then; null without one",
+        "attributes": "Attributes as known then, each as name=value, by name; null without one",
     },
     "co_visits": {
         "neighbours": "Items most bought in the same orders over features.co_visit_days, best first",
@@ -109,7 +112,11 @@ def views() -> dict[str, FeatureView]:
             used_by="popularity",
         ),
         view(
-            "item_text", item, "Title, categories, brand and price.", kind="attributes", used_by="retrieval"
+            "item_text",
+            item,
+            "Title, categories, brand, price, description, tags and attributes.",
+            kind="attributes",
+            used_by="retrieval",
         ),
         view(
             "co_visits", item, "What is bought together with an item.", kind="neighbours", used_by="catalogue"

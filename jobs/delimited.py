@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from aisle.errors import BadFile
+from aisle.errors import BadFile, BadMapping
 from jobs.mapping import identifier, quoted, scanned
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -17,24 +17,40 @@ SWALLOWED = 1000  # more line ends than this in one value are a quote that was n
 
 @dataclass(frozen=True)
 class Layout:
-    """How a file is laid out. blank: the lines without text before its header."""
+    """How a file is laid out. blank: the lines without text before its header. header: whether it has one."""
 
     blank: int
     delimiter: str
     columns: tuple[str, ...]
+    header: bool = True
 
 
-def layout(readable: Path) -> Layout:
-    """The first line with text is the header; the delimiter is the one that splits it into most names."""
-    blank, header = 0, ""
+def layout(readable: Path, header: tuple[str, ...] = (), delimiter: str = "") -> Layout:
+    """The first line with text is the header; the delimiter is the one that splits it into most names.
+
+    header: the names, where the file has none; delimiter: where it is said.
+    """
+    blank, first = 0, ""
     with readable.open(encoding="utf-8-sig", newline="") as text:
         for number, line in enumerate(text):
             if line.strip():
-                blank, header = number, line
+                blank, first = number, line
                 break
-    names = {each: next(csv.reader([header], delimiter=each), []) for each in DELIMITERS}
-    delimiter = max(DELIMITERS, key=lambda each: len(names[each]))
-    return Layout(blank, delimiter, tuple(name.strip() for name in names[delimiter]))
+    names = {each: _names(first, each) for each in ((delimiter,) if delimiter else DELIMITERS)}
+    delimiter = max(names, key=lambda each: len(names[each]))
+    found = tuple(name.strip() for name in names[delimiter])
+    if header and len(header) != len(found):
+        raise BadMapping(
+            f"[source] header names {len(header)} columns ({', '.join(header)}) and the first line has {len(found)}, taken apart by {delimiter!r}: {first.strip()[:100]}"
+        )
+    return Layout(blank, delimiter, header or found, not header)
+
+
+def _names(line: str, delimiter: str) -> list[str]:
+    """Several characters between values know no quotes."""
+    if len(delimiter) > 1:
+        return line.strip("\r\n").split(delimiter)
+    return next(csv.reader([line], delimiter=delimiter), [])
 
 
 def read(con: duckdb.DuckDBPyConnection, readable: Path, path: Path, layout: Layout, folder: Path) -> None:
@@ -58,7 +74,7 @@ def _scan(con: duckdb.DuckDBPyConnection, readable: Path, layout: Layout) -> Non
     kinds = "{" + ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in layout.columns) + "}"
     con.execute(
         f"CREATE TABLE lines AS SELECT row_number() OVER () AS _row, * FROM read_csv({scanned(readable)}, auto_detect=false, "
-        f"header=true, skip={layout.blank}, delim={quoted(layout.delimiter)}, quote='\"', escape='\"', columns={kinds}, "
+        f"header={str(layout.header).lower()}, skip={layout.blank}, delim={quoted(layout.delimiter)}, quote='\"', escape='\"', columns={kinds}, "
         "store_rejects=true, rejects_limit=0, hive_partitioning=false)"
     )
 

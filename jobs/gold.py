@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
-from aisle import clock, features, lake, purchases
+from aisle import clock, features, goal, lake, purchases, ratings
+from aisle.columns import RATING
 from aisle.errors import NotThere
 from aisle.segment import Segment
 from aisle.settings import Settings
@@ -50,16 +51,39 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     if as_of <= first:
         raise NotThere(f"no event before as_of {as_of:%Y-%m-%d}: the first one is of {first:%Y-%m-%d %H:%M}")
     silver = versions(settings, before, anew=bool(context.params.get("rebuild")))
-    wanted = grid.points(first, as_of, settings.features.daily_days, grid.cuts(settings))
-    end = purchases.windows_end(as_of, settings, silver["silver.interactions"])
+    events = silver["silver.interactions"]
+    settings = goal.settled(settings, events)
+    end = purchases.windows_end(as_of, settings, events)
+    cuts = [*grid.cuts(settings), *grid.cuts(settings, purchases.window_days(settings, events, end))]
+    wanted = grid.points(first, as_of, settings.features.daily_days, cuts)
     if end < as_of:  # training will ask for what was known at its own cuts, which end with the purchases
-        wanted = sorted({*wanted, *grid.points(first, end, 0, grid.cuts(settings))})
+        wanted = sorted({*wanted, *grid.points(first, end, 0, cuts)})
     emit = as_of >= newest
-    todo = plan(settings, wanted, before, silver, _rebuild_from(context, as_of))
+    rebuild_from = _rebuild_from(context, as_of)
+    if before and before.goal != settings.training.goal:
+        _say(
+            f"popular is now by {'/'.join(settings.training.goal)}, was by {'/'.join(before.goal)}: gold is built anew"
+        )
+        rebuild_from = datetime.min.replace(tzinfo=UTC)
+    bounds = ratings.Bounds.of(settings.ingest)
+    rated = [bounds.low, bounds.good]
+    if before and before.rated != rated and has_ratings(events):
+        _say(f"ratings up to {bounds.low:g} are low now, from {bounds.good:g} on good: gold is built anew")
+        rebuild_from = datetime.min.replace(tzinfo=UTC)
+    if before and (lacking := lacking_columns()):
+        _say(f"{', '.join(lacking)} came with a newer Aisle: gold is built anew, once")
+        rebuild_from = datetime.min.replace(tzinfo=UTC)
+    todo = plan(settings, wanted, before, silver, rebuild_from)
     if todo.built:
         build(settings, todo, first, silver)
         features.note_built(
-            features.Built(newest.isoformat(), [point.isoformat() for point in todo.known], silver)
+            features.Built(
+                newest.isoformat(),
+                [point.isoformat() for point in todo.known],
+                silver,
+                settings.training.goal,
+                rated,
+            )
         )
     elif emit and features.published().gold == features.gold_versions():
         return {
@@ -173,11 +197,12 @@ def build(settings: Settings, todo: grid.Grid, first: datetime, silver: dict[str
             done.result()
 
 
-def events_of(spark: SparkSession, version: int) -> DataFrame:
-    """The columns of silver.interactions that features are made of."""
+def events_of(spark: SparkSession, version: int, rated: ratings.Bounds) -> DataFrame:
+    """The columns of silver.interactions that features are made of. rated: what a rating's value makes of it."""
+    kind = F.expr(rated.kind_sql).alias("event_type")
     columns = (
         "event_id",
-        "event_type",
+        kind,
         "event_time",
         "user_id",
         "session_id",
@@ -202,7 +227,7 @@ def frames_of(
     Items are sold on the day of the event; a user's events count from the day on which they are known to be theirs.
     """
     conf = settings.features
-    rows = events_of(spark, silver["silver.interactions"])
+    rows = events_of(spark, silver["silver.interactions"], ratings.Bounds.of(settings.ingest))
     events = grid.on_days(rows, F.to_date("event_time"), days, first)
     late = silver[stitching.LINKS] >= 0
     found = _read(spark, stitching.LINKS, silver[stitching.LINKS]) if late else None
@@ -213,7 +238,9 @@ def frames_of(
         return grid.on_days(_read(spark, name, silver[name]), F.to_date("updated_at"), days, first)
 
     return {
-        "item_stats": lambda: item_stats.transform(events, days, todo, conf.popularity_days),
+        "item_stats": lambda: item_stats.transform(
+            events, days, todo, conf.popularity_days, settings.training.goal or goal.PURCHASES
+        ),
         "item_text": lambda: item_text.transform(events, history("silver.item_history"), todo),
         "user_history": lambda: user_history.transform(own, todo, Cut.of(conf), late),
         "user_stats": lambda: user_stats.transform(
@@ -225,11 +252,31 @@ def frames_of(
     }
 
 
+def has_ratings(version: int) -> bool:
+    """Whether somebody ever rated something. `version`: of silver.interactions."""
+    wanted: list[tuple[str, str, object]] = [("event_type", "=", RATING)]
+    found = lake.read("silver.interactions", columns=["event_type"], filters=wanted, at_version=version)
+    return bool(found.num_rows)
+
+
+def lacking_columns() -> list[str]:
+    """Columns of the gold tables as they are defined that the ones on disk do not have yet."""
+    from deltalake import DeltaTable
+
+    return [
+        f"gold.{name}.{column}"
+        for name in features.GOLD
+        for there in [{field.name for field in DeltaTable(lake.table_path(f"gold.{name}")).schema().fields}]
+        for column in TABLES[f"gold.{name}"].columns
+        if column not in there
+    ]
+
+
 def replace_points(name: str, make: Callable[[], DataFrame], todo: grid.Grid) -> None:
     """One commit: the table's rows at the built points become those that `make` gives. Repeating it changes nothing."""
     table, rows = TABLES[name], make()
     typed = rows.select(*[rows[column].cast(kind) for column, kind in table.columns.items()])
-    writer = typed.write.format("delta").mode("overwrite")
+    writer = typed.write.format("delta").mode("overwrite").option("mergeSchema", "true")
     if len(todo.built) < len(todo.known) and lake.exists(name):
         replaced = sorted({*todo.built, *_left_behind(name, todo)})
         stamps = ", ".join(f"TIMESTAMP '{point:%Y-%m-%d %H:%M:%S}'" for point in replaced)

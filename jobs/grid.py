@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
 from aisle.columns import AS_OF
+from aisle.purchases import WindowDays
 from aisle.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,9 +47,13 @@ def points(first_event: datetime, as_of: datetime, daily_days: int, cuts: Iterab
     return sorted(point for point in weekly | daily | anchors if first_event < point <= as_of)
 
 
-def cuts(settings: Settings) -> tuple[int, ...]:
-    """Days before `as_of` at which the windows begin: the test's, validation's, and the ranker's before it."""
-    test, validation = settings.training.test_days, settings.training.validation_days
+def cuts(settings: Settings, days: WindowDays | None = None) -> tuple[int, ...]:
+    """Days before `as_of` at which the windows begin: the test's, validation's, and the ranker's before it.
+
+    days: of the windows, where a young shop's are shorter than the settings say.
+    """
+    asked = WindowDays(settings.training.test_days, settings.training.validation_days)
+    test, validation = (days or asked).test, (days or asked).validation
     return test, test + validation, test + 2 * validation
 
 
@@ -94,13 +99,19 @@ def so_far(key: str) -> Window:
     return Window.partitionBy(key).orderBy(BUILT).rowsBetween(Window.unboundedPreceding, 0)
 
 
-def carried_forward(cells: DataFrame, key: str, grid: Grid) -> DataFrame:
+def carried_forward(cells: DataFrame, key: str, grid: Grid, sparse: Column | None = None) -> DataFrame:
     """A row per key and built point from `cells`, which has a row (key, next_built, …) only where something changed.
 
-    Each cell stands for every point from its own up to the one before the key's next cell.
+    Each cell stands for every point from its own up to the one before the key's next cell. Where `sparse` is true it has a row at
+    its own point alone, which a point-in-time join finds as well, and, if it is the key's last, at the newest one, which goes online.
     """
     following = F.lead(BUILT).over(Window.partitionBy(key).orderBy(BUILT))
     until = cells.withColumn("until", F.coalesce(following, F.lit(len(grid.built))) - 1)
+    points = F.sequence(BUILT, "until")
+    if sparse is not None:
+        ends = F.array_distinct(F.array(BUILT, "until"))
+        few = F.when(F.col("until") == len(grid.built) - 1, ends).otherwise(F.array(BUILT))
+        points = F.when(sparse, few).otherwise(points)
     values = [column for column in cells.columns if column not in (key, BUILT)]
-    spread = until.select(key, *values, F.explode(F.sequence(BUILT, "until")).alias("point"))
+    spread = until.select(key, *values, F.explode(points).alias("point"))
     return spread.select(key, grid.moment(F.col("point"), grid.built).alias(AS_OF), *values)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
+from aisle.goal import PURCHASES
 from jobs.grid import BUILT, ON, Grid, carried_forward, so_far
 from jobs.user_stats import days_since
 
@@ -16,11 +18,13 @@ if TYPE_CHECKING:
 COUNTS = ("n_buyers", "n_buyers_30d", "n_orders", "n_orders_30d", "n_returns")
 
 
-def transform(events: DataFrame, days: DataFrame, grid: Grid, window_days: int) -> DataFrame:
+def transform(
+    events: DataFrame, days: DataFrame, grid: Grid, window_days: int, goal: Collection[str] = PURCHASES
+) -> DataFrame:
     """Rows of gold.item_stats at every built point after an item's first event.
 
     events: silver events with the grid's columns. days: the grid's days. A buyer is a user, or a session where no user
-    is known; an item's orders are counted once a buyer and day. The columns named 30d look back `window_days`. The
+    is known; an item's orders are counted once a buyer and day. goal: what counts as a purchase where the shop knows none (aisle.goal). The columns named 30d look back `window_days`. The
     price is the mean paid per unit on the newest day with a purchase.
 
     Every count is a sum of arrivals and departures by day: a purchase enters n_buyers_30d on its day and leaves
@@ -28,7 +32,7 @@ def transform(events: DataFrame, days: DataFrame, grid: Grid, window_days: int) 
     becomes a running sum over points.
     """
     sold = events.where("item_id is not null")
-    changes = _purchases(sold, window_days).join(F.broadcast(days.select(ON, BUILT)), ON)
+    changes = _purchases(sold, window_days, goal).join(F.broadcast(days.select(ON, BUILT)), ON)
     cells = (
         changes.unionByName(by_day(sold), allowMissingColumns=True)
         .groupBy("item_id", BUILT)
@@ -65,14 +69,14 @@ def by_day(sold: DataFrame) -> DataFrame:
     )
 
 
-def _purchases(sold: DataFrame, window_days: int) -> DataFrame:
+def _purchases(sold: DataFrame, window_days: int, goal: Collection[str]) -> DataFrame:
     """(item_id, day, n_buyers, n_buyers_30d, n_orders, n_orders_30d): what each line of a purchase adds and takes away.
 
     A line leaves on the day of the same buyer's next one, at the latest after `window_days`; on the same day both
     cancel out. Buyers are told apart by a 64-bit hash, because keys of fixed width sort faster.
     """
     buyer = F.xxhash64("user_id", F.when(F.col("user_id").isNull(), F.coalesce("session_id", "event_id")))
-    bought = sold.where("event_type = 'purchase'").select("item_id", buyer.alias("buyer"), ON)
+    bought = sold.where(F.col("event_type").isin(*goal)).select("item_id", buyer.alias("buyer"), ON)
     same = Window.partitionBy("item_id", "buyer").orderBy(ON)
     expires = F.date_add(ON, window_days)
     following = F.lead(ON).over(same)

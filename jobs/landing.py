@@ -31,7 +31,7 @@ from aisle.errors import BadFile, DiskFull
 from aisle.lake import landing
 from aisle.settings import Settings
 from aisle.tables import CONTRACTS
-from jobs import expressions, sources
+from jobs import expressions, rated, sources
 from jobs import mapping as mappings
 
 TEMPORARY = ".importing-"
@@ -45,7 +45,7 @@ MALFORMED = {
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import did. `already`: the batch was there; `status` is then what the ledger says of it."""
+    """What an import did. `already`: the batch was there; `status` is then what the ledger says of it. ratings: see jobs.rated."""
 
     batch_id: str
     kind: str
@@ -58,6 +58,7 @@ class ImportReport:
     already: bool
     status: str
     seconds: float
+    ratings: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -75,6 +76,8 @@ class ImportReport:
             f"{self.kind}: {self.rows:,} rows of {self.file} landed as batch {self.batch_id} in {self.seconds:.1f} s"
         ]
         lines += [f"  set aside {count:>9,}  {reason}" for reason, count in self.set_aside.items()]
+        if self.ratings:
+            lines.append(rated.words(self.ratings))
         if self.malformed:
             lines.append(
                 f"  malformed {self.malformed:>9,}  lines that could not be read; they go to quarantine.{self.kind}"
@@ -120,6 +123,7 @@ def import_file(
             "file": str(path.absolute()),
             "file_sha256": parts[1],
             "mapping_sha256": parts[2],
+            "ratings": rated.told(folder / "rows.parquet", settings.ingest) if kind == "events" else None,
         }
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False))
         if not _publish(folder, final):
@@ -147,7 +151,12 @@ def _report(manifest: dict[str, Any], path: Path, started: float, already: bool,
         for name in ("batch_id", "kind", "rows", "set_aside", "malformed", "outside_window", "ids")
     }
     return ImportReport(
-        **known, file=path.name, already=already, status=status, seconds=round(time.monotonic() - started, 2)
+        **known,
+        file=path.name,
+        already=already,
+        status=status,
+        seconds=round(time.monotonic() - started, 2),
+        ratings=manifest.get("ratings"),
     )
 
 
@@ -160,7 +169,7 @@ def _write(
     )
     with con:
         con.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = true")
-        columns = sources.read(con, path, rules.source.encoding if rules else "utf-8", folder)
+        columns = sources.read(con, path, rules.source if rules else mappings.Origin(), folder)
         rules, given = rules or mappings.identity(columns, kind, path.name), rules is not None
         _shut_in(con, folder)
         expressions.check(con, rules, columns, named)
@@ -178,7 +187,7 @@ def _write(
         )
     shutil.rmtree(folder / "spill", ignore_errors=True)
     for copy in ("utf8", "alike"):
-        (folder / f"{copy}{path.suffix}").unlink(missing_ok=True)
+        (folder / f"{copy}{sources.text_ending(path)}").unlink(missing_ok=True)
     return {
         **found,
         "source": rules.source.name,

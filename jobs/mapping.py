@@ -37,11 +37,14 @@ class _Part(BaseModel):
 
 class Origin(_Part):
     """``name``: what `source` says of the rows, else the file's name; ``time``: where the window of --since and --until
-    is read."""
+    is read; ``header``: the columns' names of delimited text that has no header; ``delimiter``: where it cannot be told from the
+    first line, up to four characters."""
 
     name: str = ""
     encoding: str = "utf-8"
     time: str | None = None
+    header: tuple[str, ...] = ()
+    delimiter: str = Field("", max_length=4)
 
 
 class TypeRule(_Part):
@@ -70,7 +73,14 @@ class Mapping(_Part):
     @property
     def digest(self) -> str:
         """Of what the file means, not of how it is written: a comment changes nothing."""
-        return hashlib.sha256(json.dumps(self.model_dump(by_alias=True), sort_keys=True).encode()).hexdigest()
+        said = self.model_dump(by_alias=True)
+        for name in (
+            "header",
+            "delimiter",
+        ):  # a mapping that says nothing of them is what it was before there were any
+            if not said["source"][name]:
+                del said["source"][name]
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     @property
     def derives_ids(self) -> bool:

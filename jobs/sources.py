@@ -6,17 +6,19 @@ A file that is not what it claims to be raises BadFile; a single malformed line 
 from __future__ import annotations
 
 import codecs
+import gzip
 import hashlib
 import itertools
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import duckdb
 
 from aisle.errors import BadFile, BadMapping, DiskFull
 from jobs import delimited
-from jobs.mapping import identifier, quoted, scanned
+from jobs.mapping import Origin, identifier, quoted, scanned
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,10 +33,11 @@ FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
+GZIP = b"\x1f\x8b"
 DISGUISES = {
     b"PAR1": "is a Parquet file: name it .parquet",
     b"PK\x03\x04": "is an Excel workbook or a zip archive: save it as CSV, or unpack it",
-    b"\x1f\x8b": "is compressed by gzip: unpack it first",
+    GZIP: "is compressed by gzip: give its name the ending .gz as well, or unpack it first",
 }
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 ID_ENDINGS = ("id", "no", "nr", "number", "code", "key", "sku")
@@ -49,13 +52,28 @@ def file_format(path: Path) -> str:
         raise BadFile(
             f"{path} is {'a folder' if path.is_dir() else 'not there'}: give a CSV, JSON lines or Parquet file"
         )
-    if path.suffix.lower() not in FORMATS:
-        raise BadFile(f"{path}: {path.suffix or 'no ending'} says no format; name it {', '.join(FORMATS)}")
+    if text_ending(path) not in FORMATS:
+        raise BadFile(
+            f"{path}: {path.suffix or 'no ending'} says no format; name it {', '.join(FORMATS)}, or with .gz behind where gzip packed text"
+        )
     if path.stat().st_size == 0:
         raise BadFile(f"{path} is empty")
-    form = FORMATS[path.suffix.lower()]
+    form = FORMATS[text_ending(path)]
     _look(path, form)
     return form
+
+
+def text_ending(path: Path) -> str:
+    """The ending that says the format, in small letters.
+
+    >>> text_ending(Path("clicks.JSONL.gz")), text_ending(Path("sales.csv"))
+    ('.jsonl', '.csv')
+    """
+    return Path(path.stem).suffix.lower() if _packed(path) else path.suffix.lower()
+
+
+def _packed(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
 
 
 def _look(path: Path, form: str) -> None:
@@ -64,6 +82,11 @@ def _look(path: Path, form: str) -> None:
         head = raw.read(4)
         raw.seek(-min(4, path.stat().st_size), 2)
         tail = raw.read()
+    if _packed(path):
+        if form == "parquet" or not head.startswith(GZIP):
+            what = "Parquet, which needs no packing" if form == "parquet" else "not packed by gzip"
+            raise BadFile(f"{path} is {what}: take .gz off")
+        return
     if form == "parquet":
         if head != b"PAR1":
             raise BadFile(
@@ -93,13 +116,17 @@ def as_utf8(path: Path, encoding: str, folder: Path) -> Path:
         raise BadMapping(
             f"source.encoding = {encoding!r} is no encoding; write utf-8, latin-1, cp1252 or utf-16"
         ) from None
-    copy, lines = folder / f"utf8{path.suffix}", 0
+    plain = plain and not _packed(path)
+    copy, lines = folder / f"utf8{text_ending(path)}", 0
     with (
-        path.open("rb") as raw,
+        _opened(path) as raw,
         open("/dev/null", "w") if plain else copy.open("w", encoding="utf-8", newline="") as out,
     ):
         while True:
-            chunk = raw.read(CHUNK)
+            try:
+                chunk = raw.read(CHUNK)
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                raise BadFile(f"{path} cannot be unpacked, {error}: copy or pack it again") from None
             try:
                 text = decoder.decode(chunk, final=not chunk)
             except UnicodeError as error:
@@ -122,11 +149,16 @@ def as_utf8(path: Path, encoding: str, folder: Path) -> Path:
 
 
 def _begins(path: Path) -> bytes:
-    with path.open("rb") as raw:
+    with _opened(path) as raw:
         return raw.read(2)
 
 
-def read(con: duckdb.DuckDBPyConnection, path: Path, encoding: str, folder: Path) -> list[str]:
+def _opened(path: Path) -> BinaryIO:
+    """The bytes of a file, unpacked."""
+    return cast(BinaryIO, gzip.open(path)) if _packed(path) else path.open("rb")
+
+
+def read(con: duckdb.DuckDBPyConnection, path: Path, said: Origin, folder: Path) -> list[str]:
     """Fills the tables ``lines`` (_row, text columns) and ``malformed`` (line, text, fault); the foreign columns' names."""
     con.execute("CREATE TABLE malformed (line BIGINT, text VARCHAR, fault VARCHAR)")
     form = file_format(path)
@@ -134,9 +166,11 @@ def read(con: duckdb.DuckDBPyConnection, path: Path, encoding: str, folder: Path
         if form == "parquet":
             columns = _read_parquet(con, path)
         else:
-            readable = as_utf8(path, encoding, folder)
+            readable = as_utf8(path, said.encoding, folder)
             columns = (
-                _read_csv(con, readable, path, folder) if form == "csv" else _read_json(con, readable, path)
+                _read_csv(con, readable, path, folder, said)
+                if form == "csv"
+                else _read_json(con, readable, path)
             )
     except duckdb.Error as error:
         raise wrong_file(error, path) from None
@@ -153,7 +187,7 @@ def wrong_file(error: duckdb.Error, path: Path) -> Exception:
     text = " ".join(str(error).split())
     if "No space left" in text:
         return DiskFull(f"no room left while importing {path}: free some and repeat; nothing was landed")
-    return BadFile(f"{path} cannot be read as {FORMATS[path.suffix.lower()]}: {text[:300]}")
+    return BadFile(f"{path} cannot be read as {FORMATS[text_ending(path)]}: {text[:300]}")
 
 
 def _read_parquet(con: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
@@ -186,9 +220,11 @@ def _as_text(name: str, kind: str) -> str:
     return f"CAST({column} AS VARCHAR)"
 
 
-def _read_csv(con: duckdb.DuckDBPyConnection, readable: Path, path: Path, folder: Path) -> list[str]:
+def _read_csv(
+    con: duckdb.DuckDBPyConnection, readable: Path, path: Path, folder: Path, said: Origin
+) -> list[str]:
     """The delimiter is the one that splits the header into most names; rejected lines are kept with their fault."""
-    layout = delimited.layout(readable)
+    layout = delimited.layout(readable, said.header, said.delimiter)
     _told_apart(list(layout.columns), path)
     delimited.read(con, readable, path, layout, folder)
     con.execute(

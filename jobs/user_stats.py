@@ -20,7 +20,9 @@ SUMS = ("spend", "price_sum")
 def transform(
     events: DataFrame, updates: DataFrame, grid: Grid, segment: Segment = Segment("country", None)
 ) -> DataFrame:
-    """Rows of gold.user_stats at every built point after a user's first event.
+    """Rows of gold.user_stats at every built point after a user's first event, and of who only told their segment.
+
+    The latter count nothing; a row of theirs stands until the next one, and the newest point, which goes online, has one of each.
 
     events, updates: silver events and silver.user_updates with the grid's columns. Orders and items are counted from
     their first purchase on; spend is purchases less returns; mean_price is per unit over purchase lines; country is the
@@ -47,8 +49,8 @@ def transform(
         F.max("last").over(until_now).alias("last"),
         F.last("country", ignorenulls=True).over(until_now).alias("country"),
     )
-    filled = carried_forward(running.where("n_events > 0"), "user_id", grid)
-    return filled.select(
+    known = running.where("n_events > 0 or country is not null")
+    return carried_forward(known, "user_id", grid, sparse=F.col("n_events") == 0).select(
         "user_id",
         "as_of",
         F.when(F.col("country") != "", F.col("country")).alias("country"),  # empty: it was cleared

@@ -82,7 +82,7 @@ def reference(registry: Registry, champion: Champion, into: Path) -> dict[str, p
 def current(champion: Champion, as_of: datetime) -> dict[str, pd.DataFrame]:
     """Users and items of the newest gold point up to `as_of`; events from the champion's as_of up to `as_of`."""
     return {
-        "users": _gold("gold.user_stats", [*NUMBERS["users"], *CATEGORIES["users"]], as_of),
+        "users": _with_events(_gold("gold.user_stats", [*NUMBERS["users"], *CATEGORIES["users"]], as_of)),
         "items": _gold("gold.item_stats", list(NUMBERS["items"]), as_of),
         "interactions": _interactions(champion.as_of, as_of),
     }
@@ -102,6 +102,11 @@ def _gold(table: str, columns: list[str], as_of: datetime) -> pd.DataFrame:
             )
         found = lake.read(table, columns=columns, filters=[("as_of", "==", newest)])
     return found.to_pandas()
+
+
+def _with_events(users: pd.DataFrame) -> pd.DataFrame:
+    """Without who only has attributes: a list of people that was imported is no drift."""
+    return users[users["n_events"] > 0].reset_index(drop=True)
 
 
 def _interactions(since: datetime, until: datetime) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from aisle import clock, features, lake
+from aisle import clock, features, lake, ratings
 from aisle.errors import NotThere, SettingsError
 from aisle.settings import Settings
 from aisle.terminal import rendered
@@ -74,10 +74,12 @@ def _user(settings: Settings, user: str) -> UserState:
 
 def _session(settings: Settings, session: str) -> UserState:
     """A session's own events with items, newest first. Its country is not known."""
-    columns = ["session_id", "user_id", "item_id", "event_type", "event_time", "quantity"]
+    columns = ["session_id", "user_id", "item_id", "event_type", "event_time", "quantity", "value"]
     events = lake.read_frame("silver.interactions", columns=columns, filters=[("session_id", "=", session)])
     events = events[events["item_id"].notna()].sort_values("event_time", ascending=False)
-    cut = Cut.of(settings.features)
+    cut, rated = Cut.of(settings.features), ratings.Bounds.of(settings.ingest)
+    said = zip(events["event_type"], events["value"], strict=True)
+    events["event_type"] = [rated.kind_of(kind, value) for kind, value in said]
     events = events.iloc[list(cut.kept(events["item_id"].tolist(), events["event_type"].tolist()))]
     times = events["event_time"].astype("datetime64[s, UTC]").astype("int64")
     return UserState(

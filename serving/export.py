@@ -83,8 +83,8 @@ def of(service: Any, user_id: str) -> Export:
     erased = service.sessions.erasure(user_id)
     own: Filters = [("user_id", "=", user_id)]
     sessions = sessions_of(service, user_id)
-    stored = _table("silver.interactions", own) + _anonymous(sessions)
-    events = {row["event_id"]: row for row in _plain(stored, erased)}
+    stored = events_of(user_id, [], erased) + _plain(_anonymous(sessions), erased)
+    events = {row["event_id"]: row for row in stored}
     updates = _plain(_table(UPDATES, own), erased)
     for kind, row in landed(user_id, sessions):
         if kind == "events":
@@ -137,6 +137,11 @@ def sessions_of(service: Any, user_id: str) -> list[str]:
         known = {row["session_id"] for row in _table("silver.session_users", [("user_id", "=", user_id)])}
         found |= {each for each in known if live.user_of(each) in (None, user_id)}
     return sorted(found)
+
+
+def events_of(user_id: str, among: Filters, erased: Erased | None) -> Rows:
+    """Of this person in silver. among: further filters."""
+    return _plain(_table("silver.interactions", [("user_id", "=", user_id), *among]), erased)
 
 
 def _anonymous(sessions: list[str]) -> Rows:

@@ -25,7 +25,8 @@ EVERY = 0.2  # seconds between offers
 
 
 class Shown(NamedTuple):
-    """One item as it was shown. propensity: of its being there; 1.0 where nothing was left to chance."""
+    """One item as it was shown. source: of its reason, or "discovery" for what stands in a slot that it was not the best for (see
+    engine.discovery). propensity: of its being there; 1.0 where nothing was left to chance, as in such a slot."""
 
     item_id: str
     position: int

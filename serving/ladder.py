@@ -71,14 +71,15 @@ class Listing:
     def told(self, rows: Sequence[int], exact: bool = False, written: int | None = None) -> list[Recommended]:
         """The rows as recommended items, each with its score and reason. written: see `engine.explain.reasons`."""
         head, recommender = self.head, self.view.recommender
+        found: dict[int, Recommended] = {}
         if head.ranked is not None:  # its own are finite; so are pinned ones that it could have shown
             finite = np.isfinite(head.scores[rows]).tolist()
             mine = [row for row, shown in zip(rows, finite, strict=True) if shown]
         else:
             mine = [row for row in rows if row in self._own]
-        found: dict[int, Recommended] = {}
         if head.ranked is not None and mine:
             told = recommender.told(head.ranked, np.array(mine), exact, written)
+            recommender.mark(told, mine, self.order)
             if len(mine) == len(rows):
                 return told
             found = dict(zip(mine, told, strict=True))
@@ -244,8 +245,11 @@ def _rungs(
 def _ordered(
     recommender: Recommender, head: Head, scores: np.ndarray, allowed: np.ndarray, depth: int
 ) -> np.ndarray:
-    if head.ranked is None or not recommender.recipe.final.reorders:
+    if head.ranked is None:
         return ordered(scores, allowed, depth)
+    if not recommender.recipe.final.reorders:
+        stage, order = recommender.last_stage, ordered(scores, allowed, depth)
+        return stage.discover(order, np.where(allowed, scores, -np.inf)) if stage.slots else order
     first = recommender.top(np.where(allowed, scores, -np.inf)[None], min(REORDERED, depth))[0]
     first = first[first >= 0]
     rest = ordered(scores, allowed, depth)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from engine.discovery import MARK
 from engine.places import Places
 from engine.recommender import Recommended
 from engine.state import UserState
@@ -135,7 +136,7 @@ def made(
     scores = np.array([each.score for each in told])
     rounded = np.where(np.isfinite(scores), scores, 0.0).round(6).tolist()
     for place, row, (item_id, _, reason), score in zip(count(start + 1), rows, told, rounded, strict=False):
-        source = reason["source"]
+        source = MARK if MARK in reason["evidence"] and row not in pinned else reason["source"]
         item: dict[str, Any] = {
             "item_id": item_id,
             "title": titles[row],

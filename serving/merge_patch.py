@@ -7,7 +7,7 @@ A field that has no empty value, such as a price, cannot be cleared; null is ref
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import BeforeValidator, Field, create_model
 
@@ -22,6 +22,7 @@ EMPTY: Final[Mapping[str, Any]] = {
     "country": "",
     "language": "",
 }
+OF_A_REVIEW: Final[Mapping[str, Any]] = {"title": "", "text": ""}
 WAY_OUT: Final[Mapping[str, str]] = {
     "title": "an item has a title: send another one",
     "price": "send the price that it has now, or leave it out",
@@ -30,33 +31,43 @@ WAY_OUT: Final[Mapping[str, str]] = {
     "stock": "send 0 where there is none to sell, or the pieces that there are",
     "released_at": "send the moment that holds, or leave it out",
     "consent": "send true or false",
+    "value": "a rating has one: send another one, or DELETE the review",
 }
 
 
 class Changes(Row):
-    """What changes; the rest stays."""
+    """What changes; the rest stays. empty: what clears each field that can be."""
+
+    empty: ClassVar[Mapping[str, Any]] = EMPTY
 
     def columns(self) -> dict[str, str]:
         """What was given, as text by column; of null what clears the column."""
         return {
-            name: text_of(EMPTY[name] if value is None else value)
+            name: text_of(self.empty[name] if value is None else value)
             for name, value in self
             if name in self.model_fields_set
         }
 
 
-def changes(name: str, doc: str, fields: Mapping[str, tuple[Any, dict[str, Any]]]) -> type[Changes]:
-    """A model of a PATCH's body. fields: by name, the type of a value and what `Field` takes beside it."""
-    return create_model(
+def changes(
+    name: str,
+    doc: str,
+    fields: Mapping[str, tuple[Any, dict[str, Any]]],
+    empty: Mapping[str, Any] = EMPTY,
+) -> type[Changes]:
+    """A model of a PATCH's body. fields: by name, the type of a value and what `Field` takes beside it. empty: see `Changes`."""
+    made: type[Changes] = create_model(
         name,
         __base__=Changes,
         __doc__=doc,
-        **{each: _change(each, kind, more) for each, (kind, more) in fields.items()},  # type: ignore[call-overload]
+        **{each: _change(each, kind, more, each in empty) for each, (kind, more) in fields.items()},  # type: ignore[call-overload]
     )
+    made.empty = empty
+    return made
 
 
-def _change(name: str, kind: Any, more: dict[str, Any]) -> tuple[Any, Any]:
-    if name in EMPTY:
+def _change(name: str, kind: Any, more: dict[str, Any], clears: bool) -> tuple[Any, Any]:
+    if clears:
         told = " ".join(filter(None, (more.get("description"), "null clears it.")))
         return kind | None, Field(None, **{**more, "description": told})
 

@@ -12,8 +12,8 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import batched
 from typing import Any
 
@@ -21,12 +21,13 @@ import pandas as pd
 
 from aisle.segment import Segment
 from engine.recommender import Recommender
+from engine.sources.content_words import FIELDS
 from serving.laying import is_deleted, laid_over, shows
 from serving.live import Loaded, beside_requests
 from serving.release import Pointer
 from serving.sessions import Profile
 from serving.shelf import Shelf
-from serving.told import ITEM_FIELDS, SHOWN, USER_FIELDS, Row, Told, part, rows_of
+from serving.told import ITEM_FIELDS, SHOWN, USER_FIELDS, Row, Told, fields_of, part, rows_of
 
 log = logging.getLogger("aisle.overlay")
 NOTHING = Profile()
@@ -42,10 +43,10 @@ RELEASES = 3  # that are kept laid over: served now, the one before, a canary
 
 @dataclass(frozen=True)
 class _Base:
-    """A released recommender, or one grown by new items. added: their ids."""
+    """A released recommender, or one grown by new items. added: what was read of each, beyond what is shown of it."""
 
     recommender: Recommender
-    added: frozenset[str] = frozenset()
+    added: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,9 @@ class Overlay:
 
     def _take_item(self, row: Row) -> None:
         item = row["item_id"]
-        changed = self.items.setdefault(item, Told()).fold(row, ITEM_FIELDS)
+        # The words of an item that a release has are read at its next fit; of the others they say what it is like.
+        names = ITEM_FIELDS if self._is_released(item) else (*ITEM_FIELDS, *FIELDS)
+        changed = self.items.setdefault(item, Told()).fold(row, names)
         self._version += bool(changed)
         if changed & SHOWN:
             self._changes.append(item)
@@ -133,6 +136,11 @@ class Overlay:
             self._changes = list(self.items)
             self._laid.clear()
             self._new = {}
+
+    def _is_released(self, item: str) -> bool:
+        """By every release that may be served, of which there is one."""
+        held = self._laid.values()
+        return bool(held) and all(item in each.loaded.recommender.catalogue.index for each in held)
 
     def _erase(self, user_id: str, at: int) -> None:
         self._erased[user_id] = max(at, self._erased.get(user_id, 0))
@@ -239,10 +247,11 @@ class Overlay:
 
     def _grow_one(self, held: _Laid) -> None:
         new = self._new_items(held.loaded)
-        if new.keys() <= held.base.added:
+        more = {item: fields_of(self.items[item]) for item in new if item in self.items}
+        if all(held.base.added.get(item) == told for item, told in more.items()):
             return
         started = time.monotonic()
-        frame = pd.DataFrame([{"item_id": item, **told} for item, told in new.items()])
+        frame = pd.DataFrame([{"item_id": item, **told, **more.get(item, {})} for item, told in new.items()])
         frame["deleted"] = False
         frame["brand"] = frame["brand"].fillna("")
         frame["price"] = pd.to_numeric(frame["price"]).astype(float)
@@ -251,7 +260,7 @@ class Overlay:
             grown.faults(unload=False)  # parses and allocates now what the first question would wait for
             grown.warm()
         with self._lock:
-            self._lay(held.loaded, _Base(grown, frozenset(new)))
+            self._lay(held.loaded, _Base(grown, more))
             self._version += 1
         self.grow_seconds = time.monotonic() - started
         log.info("%d new items are recommended, placed in %.2f s", len(new), self.grow_seconds)
@@ -296,6 +305,9 @@ class Overlay:
             if told.newest < old and told.get("consent") is not False
         ]
         with self._lock:
+            for item, told in self.items.items():
+                if told.fields.keys() & {*FIELDS} and self._is_released(item):
+                    told.fields = {name: each for name, each in told.fields.items() if name not in FIELDS}
             for item, newest in known:
                 if self.items[item].newest == newest:
                     del self.items[item]

@@ -47,6 +47,7 @@ WANTED: dict[str, str] = {
     "POST /v1/events/beacon": "track",
     "POST /v1/items/{item_id}/reviews": "track",
     "PUT /v1/items/{item_id}/reviews/{user_id}": "track",
+    "PATCH /v1/items/{item_id}/reviews/{user_id}": "track",
     "DELETE /v1/items/{item_id}/reviews/{user_id}": "track",
     "POST /v1/users/{user_id}/preferences": "track",
     "POST /v1/items": "write",

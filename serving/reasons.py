@@ -5,6 +5,7 @@ Used by the API, the page and the console.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -38,6 +39,7 @@ DID = {
     "cart": "put into your cart",
     "like": "liked",
     "rating": "rated",
+    "fair_rating": "rated",
     "click": "looked at",
     "view": "looked at",
 }
@@ -47,7 +49,7 @@ def words(evidence: dict[str, Any]) -> str:
     """One line for a shopper.
 
     event_type: what they did, with the item itself (`times`, on so many days, `days_ago` last) or with another one of their
-    history (`item_id`, `title`), or with most of it (`taste` without one). popular_in: a country.
+    history (`item_id`, `title`), or with most of it (`taste` without one). same: labels that both items have. popular_in: a country.
     """
     did = DID.get(evidence.get("event_type", ""), "came across")
     if "times" in evidence:
@@ -61,7 +63,8 @@ def words(evidence: dict[str, Any]) -> str:
         name = evidence.get("title") or evidence["item_id"]
         if not (evidence.get("alike") or evidence.get("taste")):
             return f"Customers who bought {name} bought it too"
-        return f"Like {name}, which you {did}" if "event_type" in evidence else f"Like {name}"
+        same = _same(evidence.get("same", ()))
+        return f"Like {name}, which you {did}{same}" if "event_type" in evidence else f"Like {name}{same}"
     if "trending" in evidence:
         return "Bought more and more lately"
     if "curated" in evidence:
@@ -69,6 +72,19 @@ def words(evidence: dict[str, Any]) -> str:
     if evidence.get("taste"):
         return f"Like what you {did} before"
     return "Popular with everybody"
+
+
+def _same(labels: Sequence[str]) -> str:
+    """
+    >>> _same(["colour=red", "tag:summer"]), _same([])
+    (': same colour (red), tagged summer', '')
+    """
+    told = [label.partition("=") for label in labels]
+    parts = [
+        f"same {name} ({value})" if mark else f"tagged {name.removeprefix('tag:')}"
+        for name, mark, value in told
+    ]
+    return f": {', '.join(parts)}" if parts else ""
 
 
 def _again(did: str, times: int, days_ago: float | None) -> str:

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, create_model
 
 from aisle.columns import EVENT_TYPES
 from aisle.settings import Settings
-from serving.merge_patch import changes
+from serving.merge_patch import OF_A_REVIEW, changes
 from serving.row import Row
 from serving.schemas import printable
 
@@ -52,7 +52,8 @@ def utc(moment: datetime) -> datetime:
 
 @dataclass(frozen=True)
 class Models:
-    """One model a kind of row, with the settings' limits. whole, patch, pieces, profile, opinion: without ids that the path has."""
+    """One model a kind of row, with the settings' limits. whole, patch, pieces, profile, opinion, revision: without ids that the
+    path has."""
 
     event: type[Row]
     item: type[Row]
@@ -64,6 +65,7 @@ class Models:
     profile: type[Row]
     review: type[Row]
     opinion: type[Row]
+    revision: type[Row]
     preference: type[Row]
 
 
@@ -194,21 +196,33 @@ def models(settings: Settings) -> Models:
         user_id=(Id, Field(examples=["12347"])),
     )
 
+    Stars = Annotated[float, Field(ge=low, le=high)]
+    stars: dict[str, Any] = {
+        "description": "On the scale ingest.min_rating to max_rating.",
+        "examples": [high],
+    }
+    liked: dict[str, Any] = {"examples": ["Bright, and the children love it."]}
+
     class Opinion(Row):
         """What a user thinks of an item: kept as an event of type rating, the words in its properties."""
 
         event_id: Id | None = None
-        value: float = Field(
-            ge=low, le=high, description="On the scale ingest.min_rating to max_rating.", examples=[high]
-        )
+        value: Stars = Field(**stars)
         title: Text | None = None
-        text: Long | None = Field(None, examples=["Bright, and the children love it."])
+        text: Long | None = Field(None, **liked)
         event_time: Past | None = None
 
     class Review(Opinion):
         """What a user thinks of an item: kept as an event of type rating, the words in its properties."""
 
         user_id: Id = Field(examples=["12347"])
+
+    revision = changes(
+        "ReviewPatch",
+        "What changes of a review; the rest stays.",
+        {"value": (Stars, stars), "title": (Text, {}), "text": (Long, liked)},
+        OF_A_REVIEW,
+    )
 
     class Preference(Row):
         """What a user says of an item."""
@@ -221,4 +235,6 @@ def models(settings: Settings) -> Models:
         )
         session_id: Id | None = None
 
-    return Models(Event, item, whole, patch, stock, pieces, user, profile, Review, Opinion, Preference)
+    return Models(
+        Event, item, whole, patch, stock, pieces, user, profile, Review, Opinion, revision, Preference
+    )

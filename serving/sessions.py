@@ -16,6 +16,7 @@ from datetime import datetime
 from itertools import batched
 from typing import NamedTuple
 
+from aisle import ratings
 from aisle.columns import TAKES_BACK, UNDO
 from aisle.erasures import Erased, merged
 from aisle.settings import Settings
@@ -73,6 +74,7 @@ class Sessions:
 
     def __init__(self, settings: Settings, profile: Callable[[str], Profile] = lambda _: Profile()):
         self.cut, self.most = Cut.of(settings.features), settings.writes.remember_rows
+        self.rated = ratings.Bounds.of(settings.ingest)
         self.profile = profile
         self._held: OrderedDict[tuple[str, str], Recent] = (
             OrderedDict()
@@ -110,7 +112,8 @@ class Sessions:
             this.others = (user,)
         if row.get("item_id"):
             quantity = float(row.get("quantity") or 1.0)
-            event = Event(moment, row["item_id"], row["event_type"], quantity, row["event_id"], row["at"])
+            event_type = self.rated.kind_of(row["event_type"], row.get("value"))
+            event = Event(moment, row["item_id"], event_type, quantity, row["event_id"], row["at"])
             for kind, name in (("user", user), ("session", session)):
                 if name:
                     recent = self._recent(kind, name)

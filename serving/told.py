@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+from engine.sources.content_words import LONGEST, pairs
+
 Row = dict[str, Any]
 SHOWN = frozenset(
     ("title", "brand", "categories", "price", "deleted")
@@ -51,6 +53,8 @@ def read(name: str, text: str) -> Any:
     """
     if name == "categories":
         return json.loads(text)
+    if name == "description":
+        return text[:LONGEST]
     if name in ("deleted", "consent"):
         return text == "true"
     if name == "price":
@@ -68,6 +72,18 @@ def part(told: Told, name: str, key: str | None) -> Any:
     """
     value = told.get(name)
     return value if key is None or value is None else json.loads(value).get(key, "")
+
+
+def fields_of(told: Told) -> dict[str, Any]:
+    """What an item tells beyond what is shown of it, as an items frame has it. It is kept as text: few of them are read.
+
+    >>> told = Told()
+    >>> _ = told.fold({"tags": '["new"]', "attributes": '{"colour": "red"}', "at": 1}, ("tags", "attributes"))
+    >>> fields_of(told)
+    {'description': None, 'tags': ['new'], 'attributes': ['colour=red']}
+    """
+    tags, attributes = (json.loads(told.get(name) or "null") for name in ("tags", "attributes"))
+    return {"description": told.get("description"), "tags": tags, "attributes": pairs(attributes)}
 
 
 def text(name: str, value: Any) -> str:

@@ -180,7 +180,7 @@ class Views:
             if held is None or (fits and held.recommender is not recommender):
                 held = prepared
             made = View.of(recommender, pointer.version, pointer.digest, like=held, **told)
-            made.assortment.in_stock  # noqa: B018 - a pass over all items: here, not in a question
+            made.assortment.in_stock, made.assortment.by_price  # noqa: B018 - passes over all items: here, not in a question
             self._held = {**dict(list(self._held.items())[-2:]), pointer.version: made}
             return made
 

@@ -4,13 +4,21 @@ import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
 from aisle.columns import RATING, UNRATE
+from aisle.errors import NotThere
 from aisle.settings import Settings
+from serving import reviews
+from serving.problems import shown
 from serving.received import Judged, event_row
 from serving.rows import models
-from serving.schemas import questions
+from serving.schemas import Problem, questions
 from serving.taking import ONE, PROBLEMS, Taken, Taking, body_of, one_or_many, takes_many, takes_one
+
+UNRATED: dict[int | str, dict[str, Any]] = {
+    404: {"model": Problem, "description": "This user has no rating of it."}
+}
 
 
 def routes(settings: Settings, service: Any) -> APIRouter:
@@ -73,6 +81,24 @@ def routes(settings: Settings, service: Any) -> APIRouter:
     async def put_review(request: Request, item_id: ItemId, user_id: UserId) -> Response:
         """As POST /v1/items/{item_id}/reviews: it takes the place of what the user said before."""
         return await keep_rating({"user_id": user_id, **await taking.one(request, accepted.opinion)}, item_id)
+
+    @router.patch(
+        "/items/{item_id}/reviews/{user_id}",
+        summary="What changes of a review",
+        **takes_one(accepted.revision, {**ONE, **UNRATED}),
+    )
+    async def patch_review(request: Request, item_id: ItemId, user_id: UserId) -> Response:
+        """Value, title or text; the rest stays, and null clears title and text (RFC 7396). It is a rating of now.
+
+        404 where the user has no rating of the item, or took it back. What it was is read from disk: seconds on a large lake.
+        """
+        changed = await taking.changes(request, accepted.revision)
+        known = await run_in_threadpool(reviews.standing, service, user_id, item_id)
+        if known is None:
+            raise NotThere(
+                f"{shown(user_id)!r} has no rating of {shown(item_id)!r} that this could change: PUT makes one"
+            )
+        return await taking.keep_one("events", reviews.revised(known, changed))
 
     @router.delete(
         "/items/{item_id}/reviews/{user_id}",

@@ -2,7 +2,8 @@
 
 Writes `dataset/` into the run's folder. Four cuts: the gated model is trained up to T, its blend and ranker are chosen on
 [V, T), the ranker and the number of epochs learn from [R, V), the gate reads [T, A), and what is released is refitted up to
-A = `as_of`. A shop too young for R goes without a ranker. Where nothing was bought in the newest days (a shop whose visitors only
+A = `as_of`. A shop too young for R goes without a ranker, and a younger one yet gets shorter windows. Where nobody buys, "bought" is
+what stands for it (aisle.goal). Where nothing was bought in the newest days (a shop whose visitors only
 look, or a demo whose purchases are of another year), A is the newest midnight after a purchase with one in either window instead, and the result says so.
 
 - examples.parquet: one row per user and purchase day: user_id, event_timestamp (that midnight, UTC), label_items
@@ -20,19 +21,26 @@ import sys
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from aisle import clock, decisions, lake, purchases
+from aisle import clock, decisions, goal, lake, purchases
 from aisle.errors import NotThere, TooLittleData
+from aisle.purchases import LEARN_DAYS, WindowDays
 from aisle.settings import Settings
 from aisle.stages import StepContext
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NOBODY = (
+    ". No event that is learnt from names a user: map a visitor's lasting id to user_id, or the session's where there is none "
+    "(docs/importing.md, Shops without purchases)"
+)
 MOMENT = "datetime64[us, UTC]"  # of event_timestamp, so that every join of it is between equals
 USER_SERVICE = "retrieval_v1"
 ITEM_SERVICE = "item_v1"
-MIN_DAYS = 28  # of purchases before V: less teaches no taste
 READ = ("silver.interactions", "gold.user_stats", "gold.user_history", "gold.item_stats", "gold.item_text")
 
 
@@ -46,10 +54,11 @@ class Cuts:
     R: datetime | None = None
 
     @classmethod
-    def of(cls, as_of: datetime, settings: Settings) -> Cuts:
+    def of(cls, as_of: datetime, settings: Settings, days: WindowDays | None = None) -> Cuts:
+        """days: of the windows; as the settings say where None."""
+        days = days or WindowDays(settings.training.test_days, settings.training.validation_days)
         end = clock.midnight_after(as_of)
-        test = end - timedelta(days=settings.training.test_days)
-        window = timedelta(days=settings.training.validation_days)
+        test, window = end - timedelta(days=days.test), timedelta(days=days.validation)
         return cls(test - window, test, end, test - 2 * window)
 
     def items(self) -> list[tuple[str, datetime]]:
@@ -57,8 +66,8 @@ class Cuts:
         return [("R", self.R), *named] if self.R else named
 
     def within(self, oldest: datetime) -> Cuts:
-        """Without R where less than MIN_DAYS of purchases lie before it."""
-        return self if self.R and (self.R - oldest).days >= MIN_DAYS else replace(self, R=None)
+        """Without R where less than LEARN_DAYS of purchases lie before it."""
+        return self if self.R and (self.R - oldest).days >= LEARN_DAYS else replace(self, R=None)
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,7 @@ class Dataset:
     folder: Path
     cuts: Cuts
     versions: dict[str, int]
+    goal: tuple[str, ...] = goal.PURCHASES
 
     @classmethod
     def load(cls, folder: Path) -> Dataset:
@@ -77,7 +87,8 @@ class Dataset:
             raise NotThere(f"no finished training set in {folder}: run train.dataset of the same run first")
         said = json.loads(note.read_text())
         cuts = Cuts(*(clock.parse(said[name]) for name in ("V", "T", "as_of", "R") if name in said))
-        return cls(folder, cuts, {name: said[name] for name in said if "." in name})
+        known = tuple(said.get("goal", goal.PURCHASES))
+        return cls(folder, cuts, {name: said[name] for name in said if "." in name}, known)
 
     def frame(self, name: str) -> pd.DataFrame:
         return pd.read_parquet(self.folder / f"{name}.parquet")
@@ -89,14 +100,14 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     Skips where the windows had to move back to purchases from which a champion or a refused challenger has learnt already.
     """
     version, asked = lake.version("silver.interactions"), clock.midnight_after(clock.settled(context.as_of))
+    settings = goal.settled(settings, version)
     end = purchases.windows_end(asked, settings, version)
     moved = _moved(asked, end) if end < asked else {}
     if moved and (why := learnt_already(settings, end)):
         return {"skip": f"{moved['moved']}; {why}", "as_of": asked.isoformat()}
-    cuts = Cuts.of(end, settings)
-    cuts = cuts.within(purchases.first(version) or cuts.A)
+    cuts = shortened(settings, version, end)
     folder = lake.workdir("train", context.run_id) / "dataset"
-    stamp = {**{name: lake.version(name) for name in READ}, **_said(cuts)}
+    stamp = {**{name: lake.version(name) for name in READ}, **_said(cuts), "goal": settings.training.goal}
     note = folder / "versions.json"
     if not (note.exists() and json.loads(note.read_text()) == stamp):
         note.unlink(missing_ok=True)
@@ -138,13 +149,13 @@ def build(settings: Settings, cuts: Cuts, version: int) -> dict[str, pd.DataFram
     """The frames by file name. `version`: of silver.interactions."""
     events = lake.read_frame(
         "silver.interactions",
-        columns=["user_id", "item_id", "event_type", "event_time"],
+        columns=["user_id", "item_id", "event_time"],
         filters=[("event_time", "<", cuts.A)],
         at_version=version,
     )
     events = events[events["item_id"].notna()]
-    bought = events[events["user_id"].notna() & events["event_type"].eq("purchase")]
-    require_span(bought, cuts)
+    bought = as_frame(purchases.bought(version, settings, until=cuts.A))
+    require_span(bought, cuts, purchases.window_days(settings, version, cuts.A).learn)
     labels = labelled(bought, cuts)
     users = _at_cuts(events.dropna(subset="user_id"), "user_id", cuts)
     features = _features(settings, pd.concat([labels, users]), "user_id", USER_SERVICE)
@@ -165,14 +176,34 @@ def build(settings: Settings, cuts: Cuts, version: int) -> dict[str, pd.DataFram
     }
 
 
-def require_span(bought: pd.DataFrame, cuts: Cuts) -> None:
-    """Raises TooLittleData where the purchases do not reach back far enough, or a window holds none."""
-    needed = (cuts.A - cuts.V).days + MIN_DAYS
-    there = (cuts.A - bought["event_time"].min()).days if len(bought) else 0
+def as_frame(rows: pa.Table) -> pd.DataFrame:
+    """As lake.read_frame reads them."""
+    return rows.to_pandas()
+
+
+def shortened(settings: Settings, version: int, end: datetime) -> Cuts:
+    """The cuts of windows up to `end`: shorter ones, which the log says, where the purchases do not reach back far enough."""
+    training, days = settings.training, purchases.window_days(settings, version, end)
+    if (days.test, days.validation) != (training.test_days, training.validation_days):
+        print(
+            f"{'/'.join(training.goal)} reach back {days.test + days.validation + days.learn} days before {end:%Y-%m-%d}: {days.test} of them "
+            f"test instead of {training.test_days}, {days.validation} validate instead of {training.validation_days}",
+            file=sys.stderr,
+            flush=True,
+        )
+    cuts = Cuts.of(end, settings, days)
+    return cuts.within(purchases.first(version, settings) or cuts.A)
+
+
+def require_span(bought: pd.DataFrame, cuts: Cuts, least: int = LEARN_DAYS) -> None:
+    """Raises TooLittleData where the purchases do not reach back far enough, or a window holds none. least: days to learn from."""
+    needed = (cuts.A - cuts.V).days + least
+    there = (cuts.A - bought["event_time"].min().floor("D")).days if len(bought) else 0
     if there < needed:
         raise TooLittleData(
             f"purchases reach back {there} days before {cuts.A:%Y-%m-%d}, and {needed} are needed: {(cuts.A - cuts.T).days} to test, "
-            f"{(cuts.T - cuts.V).days} to validate and {MIN_DAYS} to learn from; import more, or lower training.test_days and validation_days"
+            f"{(cuts.T - cuts.V).days} to validate and {least} to learn from; import more, or lower training.test_days and validation_days"
+            + ("" if len(bought) else NOBODY)
         )
     for name, since, until in (("validation", cuts.V, cuts.T), ("test", cuts.T, cuts.A)):
         if not bought["event_time"].between(since, until, inclusive="left").any():

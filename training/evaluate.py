@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from aisle import lake
+from aisle import goal, lake
 from aisle.registry import CHAMPION, Registry
 from aisle.settings import Settings
 from aisle.stages import StepContext
@@ -48,6 +48,7 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     """Returns evaluation_id, version and the mean figures. Idempotent: a complete evaluation against the same champion is kept."""
     folder = lake.workdir("train", context.run_id)
     note, dataset, registry = read_note(folder), Dataset.load(folder / "dataset"), Registry(settings)
+    settings = goal.towards(settings, dataset.goal)
     evaluation_id, version = note["run_id"], str(note["version"])
     champion = registry.by_alias(CHAMPION)
     named = f"champion:{champion.version}" if champion else None

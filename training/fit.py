@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from aisle import lake
+from aisle import goal, lake
 from aisle.errors import BadModel, TooLittleData
 from aisle.settings import Settings
 from aisle.stages import StepContext
@@ -37,6 +37,7 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     settings = seeded(settings, context)
     folder = lake.workdir("train", context.run_id)
     dataset = Dataset.load(folder / "dataset")
+    settings = goal.towards(settings, dataset.goal)
     made_from = {
         "versions": json.loads((dataset.folder / "versions.json").read_text()),
         "training": settings.training.model_dump(),

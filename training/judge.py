@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from aisle.goal import PURCHASES
+from aisle.goal import had as had_after
 from aisle.settings import Training
 from engine import metrics
-from engine.interactions import Catalogue, Events
+from engine.interactions import Catalogue, Counting, Events
 from engine.state import from_frame
 from engine.top_products import TopProducts
 from engine.tuning import truth_matrix
@@ -44,7 +46,8 @@ class Judge:
         catalogue, states = Catalogue.of(dataset.frame(f"items_{cut}")), from_frame(users)
         truth = truth_matrix(bought, states, catalogue)
         at = dict(dataset.cuts.items())[cut]
-        had = Events.of(states, catalogue.index, at, settings.event_weights).bought()
+        counting = Counting(bought=had_after(settings.goal or PURCHASES))
+        had = Events.of(states, catalogue.index, at, settings.event_weights, counting).bought()
         new = sparse.csr_array(truth - truth.multiply(had > 0))
         new.eliminate_zeros()
         return cls(users, catalogue.item_ids, truth, new, had)

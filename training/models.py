@@ -177,7 +177,14 @@ def window(dataset: Dataset, cut: str, exports: Mapping[str, Export] | None = No
     """What was known at a cut, and what was bought after it; nothing of that at A."""
     at = dict(dataset.cuts.items())[cut]
     bought = dataset.frame(TRUTHS[cut]) if cut in TRUTHS else dataset.frame("truth_test").iloc[:0]
-    return Window(at, dataset.frame(f"items_{cut}"), dataset.frame(f"histories_{cut}"), bought, exports or {})
+    return Window(
+        at,
+        dataset.frame(f"items_{cut}"),
+        dataset.frame(f"histories_{cut}"),
+        bought,
+        exports or {},
+        dataset.goal,
+    )
 
 
 def sequence_settings(training: Training) -> SequenceSettings:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import datetime
 
 import pandas as pd
 
-from aisle import clock, features, lake, purchases
+from aisle import clock, features, goal, lake, purchases
 from aisle.errors import MissingPrerequisite, NotThere, TooLittleData
 from aisle.settings import Settings
 from engine import intervals
@@ -22,7 +23,7 @@ from engine.evaluation import COLUMNS, LIST_WIDE, PER_USER, HeldOut, baseline, e
 from engine.recipe import Recipe
 from engine.recommender import Recommender
 from engine.windows import Window
-from training.dataset import Cuts, require_span
+from training.dataset import Cuts, as_frame, require_span, shortened
 from training.models import with_sequence_where_listed
 from training.selection import select
 
@@ -44,6 +45,7 @@ def compare(
     recipe: Recipe,
     max_users: int,
     ranker_users: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> pd.DataFrame:
     """Per-user values: version, column, slice, user_id, metric, value.
 
@@ -51,20 +53,19 @@ def compare(
     the windows' learned models; `table` has a sequence model learnt for each where it is listed, and no two-tower, which only
     `train` learns.
     """
-    chosen, choice, _ = select([before] if before else [], validation, recipe, max_users, ranker_users)
+    chosen, choice, _ = select([before] if before else [], validation, recipe, max_users, ranker_users, say)
     ranker = choice.ranker
+    say(f"fitting to what was known before {test.at:%Y-%m-%d} …")
     ours = Recommender.fit(test.items, test.histories, test.at, chosen, test.exports, ranker)
     held = HeldOut.of(ours, test.histories, test.truth, test.at)
     models = {name: baseline(ours, source) for name, source in BASELINES.items() if source in ours.sources}
     if ranker:
         models = {BLEND: ours.with_ranker(None), **models}
-    return pd.concat(
-        [
-            evaluate(held, held.lists(model)).assign(version=name)
-            for name, model in {OURS: ours, **models}.items()
-        ],
-        ignore_index=True,
-    )
+    parts = []
+    for name, model in {OURS: ours, **models}.items():
+        say(f"ranking the whole catalogue for {len(held.states):,} users: {name} …")
+        parts.append(evaluate(held, held.lists(model)).assign(version=name))
+    return pd.concat(parts, ignore_index=True)
 
 
 def summarise(values: pd.DataFrame, samples: int, confidence: float, seed: int) -> pd.DataFrame:
@@ -91,13 +92,16 @@ def gains(values: pd.DataFrame, samples: int, confidence: float, seed: int) -> p
 
 def table(settings: Settings, as_of: datetime | None = None, as_json: bool = False) -> str:
     """What `aisle evaluate` prints. Raises NotThere without data, TooLittleData where there is not enough."""
+    settings = of_shop(settings)
     cuts = cuts_of(settings, as_of)
     training, recipe = settings.training, Recipe.of(settings)
-    *earlier, validation, test = with_sequence_where_listed(windows(cuts), recipe, training)
-    print("fitting, choosing blend and ranker, ranking the whole catalogue …", file=sys.stderr, flush=True)
+    *earlier, validation, test = with_sequence_where_listed(windows(cuts, settings), recipe, training)
+    _progress("choosing sources, blend and ranker …")
     before = earlier[0] if earlier else None
     try:
-        values = compare(before, validation, test, recipe, training.blend_users, training.ranker_users)
+        values = compare(
+            before, validation, test, recipe, training.blend_users, training.ranker_users, _progress
+        )
     except ValueError as error:
         raise TooLittleData(f"no quality table for {cuts.T:%Y-%m-%d} to {cuts.A:%Y-%m-%d}: {error}") from None
     gate = settings.gate
@@ -140,27 +144,34 @@ def cuts_of(settings: Settings, as_of: datetime | None = None) -> Cuts:
     """
     asked = clock.midnight_after(clock.settled(as_of))
     version = lake.version("silver.interactions")
+    settings = goal.settled(settings, version)
     end = purchases.windows_end(asked, settings, version)
     if end < asked:
         print(
             f"too little was bought in the days before {asked:%Y-%m-%d}: the windows end on {end:%Y-%m-%d}, with the purchases",
             file=sys.stderr,
         )
-    cuts = Cuts.of(end, settings)
-    bought = lake.read_frame(
-        "silver.interactions",
-        columns=["user_id", "item_id", "event_time"],
-        filters=[("event_type", "=", "purchase"), ("event_time", "<", cuts.A)],
-    ).dropna()
-    require_span(bought, cuts)
-    return cuts.within(bought["event_time"].min())
+    cuts = shortened(settings, version, end)
+    bought = as_frame(purchases.bought(version, settings, until=cuts.A)) if version >= 0 else pd.DataFrame()
+    require_span(bought, cuts, purchases.window_days(settings, version, cuts.A).learn)
+    return cuts
 
 
-def windows(cuts: Cuts) -> list[Window]:
+def of_shop(settings: Settings) -> Settings:
+    """With the goal of what was imported."""
+    return goal.settled(settings, lake.version("silver.interactions"))
+
+
+def windows(cuts: Cuts, settings: Settings | None = None) -> list[Window]:
     """Oldest first: the ranker's, where the shop is old enough for one, validation's and the test's. Raises NotThere."""
     print(f"reading histories before {cuts.V:%Y-%m-%d} and {cuts.T:%Y-%m-%d} …", file=sys.stderr, flush=True)
-    before = read_ranker_window(cuts.R, cuts.V) if cuts.R else None
-    return [*([before] if before else []), read_window(cuts.V, cuts.T), read_window(cuts.T, cuts.A)]
+    before = read_ranker_window(cuts.R, cuts.V, settings) if cuts.R else None
+    later = [read_window(*each, settings) for each in ((cuts.V, cuts.T), (cuts.T, cuts.A))]
+    return [*([before] if before else []), *later]
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _plain(value: object) -> object:
@@ -170,28 +181,25 @@ def _plain(value: object) -> object:
     return str(value)
 
 
-def read_window(at: datetime, until: datetime) -> Window:
-    """From gold at `at` and silver after it. Raises NotThere where no features stand at that day."""
+def read_window(at: datetime, until: datetime, settings: Settings | None = None) -> Window:
+    """From gold at `at` and silver after it. settings: with the goal of the shop, see `of_shop`; purchases without. Raises NotThere where no features stand at that day."""
     histories, then = features.histories(at), [("as_of", "=", at)]
     texts = lake.read_frame("gold.item_text", filters=then)
     stats = lake.read_frame("gold.item_stats", filters=then).drop(columns=["as_of", "price"])
-    bought = lake.read_frame(
-        "silver.interactions",
-        columns=["user_id", "item_id"],
-        filters=[("event_time", ">=", at), ("event_time", "<", until), ("event_type", "=", "purchase")],
-    )
+    bought = as_frame(purchases.bought(lake.version("silver.interactions"), settings, at, until))
     return Window(
         at,
         texts.merge(stats, on="item_id", how="inner"),
         histories,
-        bought.dropna().drop_duplicates(),
+        bought[["user_id", "item_id"]].drop_duplicates(),
+        goal=tuple(settings.training.goal if settings else goal.PURCHASES),
     )
 
 
-def read_ranker_window(at: datetime, until: datetime) -> Window | None:
+def read_ranker_window(at: datetime, until: datetime, settings: Settings | None = None) -> Window | None:
     """The window that a ranker learns from; None where the shop is too young for one."""
     try:
-        return read_window(at, until)
+        return read_window(at, until, settings)
     except (NotThere, TooLittleData) as why:
         print(f"without a ranker, which learns from the days before {until:%Y-%m-%d}: {why}", file=sys.stderr)
         return None

@@ -24,7 +24,10 @@ def write(folder: Path, dataset: Dataset) -> None:
     """users.parquet and items.parquet of gold at A, interactions.parquet of the days before A, at the dataset's versions."""
     folder.mkdir(parents=True)
     for name, table, columns in (("users", "gold.user_stats", USERS), ("items", "gold.item_stats", ITEMS)):
-        _gold(table, columns, dataset).to_parquet(folder / f"{name}.parquet", index=False)
+        found = _gold(table, columns, dataset)
+        if name == "users":  # who only has attributes did nothing that could drift
+            found = found[found["n_events"] > 0]
+        found.to_parquet(folder / f"{name}.parquet", index=False)
     interactions(dataset).to_parquet(folder / "interactions.parquet", index=False)
 
 
@@ -39,6 +42,13 @@ def _gold(table: str, columns: list[str], dataset: Dataset) -> pd.DataFrame:
     return found
 
 
+def _said(table: str, key: str, column: str) -> pd.Series:
+    """By key; nothing in a shop that never imported such a table."""
+    if not lake.exists(table):
+        return pd.Series(index=pd.Index([], dtype=object, name=key), name=column, dtype=object)
+    return lake.read_frame(table, columns=[key, column]).set_index(key)[column]
+
+
 def interactions(dataset: Dataset) -> pd.DataFrame:
     """Columns EVENTS, one row per event of the last DAYS days; hour 0 to 23 and weekday 0 (Monday) to 6, UTC."""
     since, until = dataset.cuts.A - timedelta(days=DAYS), dataset.cuts.A
@@ -48,10 +58,8 @@ def interactions(dataset: Dataset) -> pd.DataFrame:
         filters=[("event_time", ">=", since), ("event_time", "<", until)],
         at_version=dataset.versions["silver.interactions"],
     )
-    users = lake.read_frame("silver.users", columns=["user_id", "country"]).set_index("user_id")["country"]
-    items = lake.read_frame("silver.items", columns=["item_id", "categories"]).set_index("item_id")[
-        "categories"
-    ]
+    users = _said("silver.users", "user_id", "country")
+    items = _said("silver.items", "item_id", "categories")
     moment = events["event_time"].dt.tz_convert("UTC")
     return events.assign(
         hour=moment.dt.hour,

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from aisle import lake
+from aisle import goal, lake
 from aisle.errors import GateBlocked
 from aisle.registry import Registry
 from aisle.settings import Settings
@@ -33,6 +33,7 @@ def run(settings: Settings, context: StepContext) -> dict[str, Any]:
     settings = seeded(settings, context)
     folder = lake.workdir("train", context.run_id)
     note, dataset, registry = read_note(folder), Dataset.load(folder / "dataset"), Registry(settings)
+    settings = goal.towards(settings, dataset.goal)
     gated = registry.version(note["version"])
     refused = not_passed(context, gated.tags)
     if refused:

@@ -29,7 +29,7 @@ def select(
     say(f"sources: {', '.join(recipe.sources)}; bought again: {'yes' if recipe.repeat else 'no'}")
     if not base.ranked:
         say("no ranker: training.ranker is 'never'")
-        return recipe, ranking.Choice(None, {}), at_validation
+        return recipe, ranking.Choice(None, {}), _priced(at_validation, validation)
     learnt: list[ranking.Window] = []
     for window in earlier:
         try:
@@ -40,9 +40,14 @@ def select(
         learnt.append((fitted, window.histories, window.truth, window.at))
     if not learnt:
         say("no ranker: the purchases do not reach back far enough for a window before validation")
-        return recipe, ranking.Choice(None, {}), at_validation
+        return recipe, ranking.Choice(None, {}), _priced(at_validation, validation)
     judged = (at_validation, validation.histories, validation.truth, validation.at)
     choice = ranking.choose(learnt, judged, max_users, base.seed, ranker_users)
     for name, value in choice.figures.items():
         say(f"{name} {value:.4f}")
-    return recipe, choice, at_validation.with_ranker(choice.judged)
+    return recipe, choice, _priced(at_validation.with_ranker(choice.judged), validation)
+
+
+def _priced(model: Recommender, window: Window) -> Recommender:
+    """With what its discovery slots go by, where it has any: blend and ranker were chosen without."""
+    return model.with_discovery(window.histories) if model.recipe.final.discovery_slots else model

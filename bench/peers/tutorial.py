@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from aisle import settings
+from aisle.goal import had
 from bench.judging import Question
 from bench.peers.base import Config, Peer
 from engine.windows import Window
@@ -57,7 +58,7 @@ def examples_of(window: Window, seed: int = 7, length: int = LENGTH) -> pd.DataF
     rows = []
     for user in window.histories.itertuples(index=False):
         columns = [np.asarray(getattr(user, name), dtype=object) for name in LISTS]
-        times, bought = columns[2].astype(np.int64), columns[1] == "purchase"
+        times, bought = columns[2].astype(np.int64), np.isin(columns[1], had(window.goal))
         if times.min() == times.max() and len(times) > 1:
             fold = random.permutation(len(times)) % FOLDS
             moment = pd.Timestamp(window.at - timedelta(seconds=1))

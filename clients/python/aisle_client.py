@@ -252,6 +252,10 @@ class Aisle:
         row = {"event_id": uuid.uuid4().hex, "value": value, **words}
         return self.request("PUT", f"/v1/items/{_part(item_id)}/reviews/{_part(user_id)}", row)
 
+    def revise(self, user_id: str, item_id: str, **changes: Any) -> dict[str, Any]:
+        """What changes of the user's review: value, title, text; None clears a title or text, the rest stays."""
+        return self.request("PATCH", f"/v1/items/{_part(item_id)}/reviews/{_part(user_id)}", changes)
+
     def unrate(self, user_id: str, item_id: str) -> dict[str, Any]:
         """Takes the user's rating of the item back."""
         return self.request("DELETE", f"/v1/items/{_part(item_id)}/reviews/{_part(user_id)}")

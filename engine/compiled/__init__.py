@@ -12,7 +12,7 @@ from engine.compiled.best import keys_of_best, mark_best, span
 from engine.compiled.features import describe, past, person
 from engine.compiled.history import counting, different_days, net, places, taste
 from engine.compiled.how import compiled
-from engine.compiled.reasons import loudest, split, strongest, strongest_product
+from engine.compiled.reasons import loudest, split, strongest
 from engine.compiled.rows import blend, lift, speak_for, standardise, sum_rows
 from engine.compiled.search import place_of
 from engine.compiled.trees import reached
@@ -40,7 +40,6 @@ __all__ = [
     "split",
     "standardise",
     "strongest",
-    "strongest_product",
     "sum_rows",
     "taste",
     "warm",
@@ -84,5 +83,4 @@ def warm() -> None:
     for kind in (np.uint8, np.uint16):  # as our masks and as LightGBM's own walk number leaves
         split(long, long, np.zeros((2, 2), kind), long, rows, doubles)
     loudest(doubles, long, long, np.zeros((2, 2), np.int64))
-    strongest_product(rows, whole, single, rows)
     objects(doubles, 4, np.zeros(2, np.uint8), long, np.zeros(99, np.uint8))

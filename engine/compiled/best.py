@@ -1,4 +1,4 @@
-"""The largest values of rows: above a bound from the maxima of blocks, where a partition of a row would take ten times as long."""
+"""The largest values of rows: above a bound from the maxima of groups, where a partition of a row would take ten times as long."""
 
 from __future__ import annotations
 
@@ -6,64 +6,81 @@ import numpy as np
 
 from engine.compiled.how import compiled
 
-BLOCK = 32  # columns: few, so that the maxima's bound is a sharp one, and a number that the machine compares at once
+EACH = 32  # columns of a group: few, so that the maxima's bound is a sharp one
+AT_ONCE = 512  # values whose largest are kept side by side
 INFINITE = np.float32(np.inf)
 
 
-@compiled("nnan", "nsz")
-def _of_block(row, start):
-    found = row[start]
-    for column in range(start + 1, start + BLOCK):
-        found = max(found, row[column])
-    return found
+@compiled()
+def _raise(most, values):
+    """Raises `most` to `values`, place by place: what a machine does with sixteen numbers at once, and not with one row's largest."""
+    for place in range(len(values)):
+        most[place] = values[place] if values[place] > most[place] else most[place]
 
 
-@compiled("nnan", "nsz")
+@compiled()
 def largest(values):
     """The largest of (n,) float32 without NaN; -inf of nothing."""
-    whole, found = len(values) // BLOCK * BLOCK, np.float32(-np.inf)
-    for start in range(0, whole, BLOCK):
-        found = max(found, _of_block(values, start))
-    for place in range(whole, len(values)):
-        found = max(found, values[place])
+    side_by_side, found = np.full(AT_ONCE, -INFINITE), -INFINITE
+    for start in range(0, len(values), AT_ONCE):
+        _raise(side_by_side, values[start : start + AT_ONCE])
+    for value in side_by_side:
+        found = max(found, value)
     return found
+
+
+@compiled()
+def _groups(n):
+    """How many groups a row of n columns has: of g, the columns group, group + g, group + 2 g, … are together."""
+    return (n + EACH - 1) // EACH
 
 
 @compiled()
 def _bound(row, depth, maxima):
-    """What the `depth` largest of a row (n,) without NaN do not lie below, and few others lie above. Fills `maxima` (blocks,)."""
-    blocks = len(maxima)
-    for block in range(blocks - 1):
-        maxima[block] = _of_block(row, block * BLOCK)
-    maxima[blocks - 1] = largest(row[(blocks - 1) * BLOCK :])
-    return np.partition(maxima, blocks - depth)[blocks - depth] if blocks > depth else np.float32(-np.inf)
+    """What the `depth` largest of a row (n,) without NaN do not lie below, and few others lie above. Fills `maxima` (groups,)."""
+    groups = len(maxima)
+    maxima[:] = -INFINITE
+    for start in range(0, len(row), groups):
+        _raise(maxima, row[start : start + groups])
+    return np.partition(maxima, groups - depth)[groups - depth] if groups > depth else -INFINITE
 
 
 @compiled()
-def _mark(row, depth, maxima, among, chosen):
-    """Marks the `depth` largest of a row, ties by column. maxima, among: scratch."""
-    n, size, least = len(row), 0, _bound(row, depth, maxima)
-    for block in range(len(maxima)):
-        if maxima[block] > least:
-            for column in range(block * BLOCK, min((block + 1) * BLOCK, n)):
-                among[size] = column
-                size += row[column] > least
+def _those(maxima, least, found):
+    """Writes the groups that have a value of `least` or more to `found`; how many."""
+    size = 0
+    for group in range(len(maxima)):
+        found[size] = group
+        size += maxima[group] >= least
+    return size
+
+
+@compiled()
+def _mark(row, depth, maxima, among, some, chosen):
+    """Marks the `depth` largest of a row, ties by column. maxima, among (n + 1,), some (groups + 1,): scratch."""
+    n, groups, size, least = len(row), len(maxima), 0, _bound(row, depth, maxima)
+    here = some[: _those(maxima, np.nextafter(least, INFINITE), some)]
+    for start in range(0, n, groups):
+        for group in here:
+            if start + group < n:
+                among[size] = start + group
+                size += row[start + group] > least
     edge = np.partition(row[among[:size]], size - depth)[size - depth] if size > depth else least
     left = depth
     for place in range(size):
         if row[among[place]] > edge:
             chosen[among[place]] = True
             left -= 1
-    if edge == -np.inf:
+    if edge == -INFINITE:
         return
-    for block in range(len(maxima)):  # of those at the edge, often half the catalogue, the first ones
+    here = some[: _those(maxima, edge, some)]
+    for start in range(0, n, groups):  # of those at the edge, often half the catalogue, the first ones
         if not left:
             break
-        if maxima[block] >= edge:
-            for column in range(block * BLOCK, min((block + 1) * BLOCK, n)):
-                if left and row[column] == edge:
-                    chosen[column] = True
-                    left -= 1
+        for group in here:
+            if left and start + group < n and row[start + group] == edge:
+                chosen[start + group] = True
+                left -= 1
 
 
 @compiled()
@@ -71,16 +88,30 @@ def mark_best(rows, owned, depth, chosen):
     """Marks in `chosen` (n,) the `depth` largest of each of `rows` (m, n) float32 that are not `owned`; ties by column; what is -inf
     is none."""
     n = rows.shape[1]
-    maxima = np.empty((n + BLOCK - 1) // BLOCK, np.float32)
-    among, kept = np.empty(n + 1, np.int64), np.empty(len(owned), np.float32)
+    maxima, kept = np.empty(_groups(n), np.float32), np.empty(len(owned), np.float32)
+    among, some = np.empty(n + 1, np.int64), np.empty(_groups(n) + 1, np.int64)
     for k in range(len(rows)):
         row = rows[k]
         for place in range(len(owned)):
             kept[place] = row[owned[place]]
-            row[owned[place]] = -np.inf
-        _mark(row, depth, maxima, among, chosen)
+            row[owned[place]] = -INFINITE
+        _mark(row, depth, maxima, among, some, chosen)
         for place in range(len(owned)):
             row[owned[place]] = kept[place]
+
+
+@compiled()
+def _from(row, least, maxima, found):
+    """Writes the columns of `row` (n,) with `least` or more, and no -inf, to `found` (n + 1,) int64; how many. maxima: of its groups."""
+    n, groups, size = len(row), len(maxima), 0
+    some = np.empty(groups + 1, np.int64)
+    here = some[: _those(maxima, least, some)]
+    for start in range(0, n, groups):
+        for group in here:
+            if start + group < n:
+                found[size] = start + group
+                size += (row[start + group] >= least) & (row[start + group] > -INFINITE)
+    return size
 
 
 @compiled()
@@ -90,44 +121,38 @@ def keys_of_best(scores, allowed, depth):
     The least key is of the largest score, ties by column, which is a key's lower half. allowed: (n,) bool.
     """
     n = len(scores)
-    row, keys = np.empty(n, np.float32), np.empty(n + 1, np.uint64)
+    row, columns = np.empty(n, np.float32), np.empty(n + 1, np.int64)
     if not n or depth < 1:
-        return keys[:0]
+        return columns[:0].view(np.uint64)
     for column in range(n):
         some = allowed[column] & (abs(scores[column]) < INFINITE)  # NaN is not
         row[column] = scores[column] if some else -INFINITE
-    maxima = np.empty((n + BLOCK - 1) // BLOCK, np.float32)
-    least, size = _bound(row, depth, maxima), 0
-    for block in range(len(maxima)):
-        if maxima[block] >= least:
-            for column in range(block * BLOCK, min((block + 1) * BLOCK, n)):
-                keys[size] = column
-                size += (row[column] >= least) & (row[column] > -np.inf)
+    maxima = np.empty(_groups(n), np.float32)
+    least = _bound(row, depth, maxima)
+    keys = columns[: _from(row, least, maxima, columns)].view(np.uint64)
     bits = row.view(np.uint32)
-    for place in range(size):
+    for place in range(len(keys)):
         at = np.int64(keys[place])
         magnitude = np.int64(bits[at]) & 0x7FFFFFFF
         # -0 and 0 are one value.
         falling = 0x7FFFFFFF + magnitude if row[at] < 0 else 0x7FFFFFFF - magnitude
         keys[place] |= np.uint64(falling) << np.uint64(32)
-    return keys[:size]
+    return keys
 
 
 @compiled()
 def span(scores, depth):
     """What lies between the largest and the `depth`-th largest finite of `scores` (n,) float32, or the least where there are fewer."""
-    n, size = len(scores), 0
-    row = np.empty(n, np.float32)
+    n = len(scores)
+    row, columns = np.empty(n, np.float32), np.empty(n + 1, np.int64)
+    if not n:
+        return np.float32(0.0)
     for column in range(n):
         row[column] = scores[column] if abs(scores[column]) < INFINITE else -INFINITE
-    maxima = np.empty((n + BLOCK - 1) // BLOCK, np.float32)
+    maxima = np.empty(_groups(n), np.float32)
     least = _bound(row, depth, maxima)
-    for column in range(n):
-        if row[column] >= least and row[column] > -INFINITE:
-            row[size] = row[column]
-            size += 1
-    if not size:
+    some = row[columns[: _from(row, least, maxima, columns)]]
+    if not len(some):
         return np.float32(0.0)
-    some = row[:size]
-    place = max(size - depth, 0)
+    place = max(len(some) - depth, 0)
     return largest(some) - np.partition(some, place)[place]

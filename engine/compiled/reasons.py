@@ -63,21 +63,6 @@ def _heard(place, part, best, most, total):
     return (place, part, total) if part > most else (best, most, total)
 
 
-@compiled("reassoc", "nsz", "contract")
-def strongest_product(wanted, rows, by, table):
-    """As `strongest`, where a row adds `by` times the product of its row of `table` (items, d) with each of `wanted` (n, d)."""
-    places, shares = np.empty(len(wanted), np.int64), np.zeros(len(wanted))
-    for k in range(len(wanted)):
-        best, most, total = -1, np.float32(0.0), 0.0
-        for place in range(len(rows)):
-            product = np.float32(0.0)
-            for column in range(table.shape[1]):
-                product += table[rows[place], column] * wanted[k, column]
-            best, most, total = _heard(place, by[place] * product, best, most, total)
-        places[k], shares[k] = best, most / max(total, 1e-30)
-    return places, shares
-
-
 @compiled()
 def strongest(item, rows, by, indptr, indices, data):
     """Of each of `item` (n,): the place in `rows` whose sparse row, times its `by`, adds most to it, -1 where none adds, and its share

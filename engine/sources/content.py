@@ -1,8 +1,9 @@
-"""What reads like what a user bought: the words of titles, brand and categories. It knows items that nobody bought yet."""
+"""What reads like what a user bought: the words of titles, brand and categories, and what else the shop tells of its items.
+It knows items that nobody bought yet.
+"""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +14,9 @@ from scipy import sparse
 
 from engine.interactions import Catalogue, Events
 from engine.sources.base import Arrays, Source
+from engine.sources.content_fields import Fields, Told, rarity
+from engine.sources.content_words import WORD, Beyond, beyond
 from engine.sources.neighbours import by_column, nearest, pack, product, strongest, unpack
-
-_WORD = re.compile(r"\w+")
-
 
 if TYPE_CHECKING:
     from engine.history import OneUser
@@ -27,20 +27,26 @@ class Content(Source):
     """Cosine of TF-IDF vectors. Salton and Buckley, Term-weighting approaches in automatic text retrieval (1988).
 
     similarity: (n_items, n_items) sparse float32, the largest of each row; zero diagonal, symmetric before the cut.
-    half_life_days: of the history that it is scored from.
+    half_life_days: of the history that it is scored from. told: of tags, attributes and descriptions; None where no item has any.
     """
 
     similarity: sparse.csr_array
     half_life_days: float
+    told: Told | None = None
     name = "content"
 
     @classmethod
     def fit(
         cls, events: Events, catalogue: Catalogue, neighbours: int = 200, half_life_days: float = 60.0
     ) -> Content:
-        vectors = tfidf([words(catalogue, row) for row in range(len(catalogue))])
+        titles, told = [words(catalogue, row) for row in range(len(catalogue))], None
+        more = beyond(catalogue)
+        if more is None:
+            vectors = tfidf(titles)
+        else:
+            vectors, told = _of_fields(titles, more)
         similarity = nearest(vectors, sparse.csr_array(vectors.T), neighbours)
-        return cls(by_column(similarity), half_life_days)
+        return cls(by_column(similarity), half_life_days, told)
 
     def scores(self, events: Events) -> np.ndarray:
         return product(events.tastes(self.half_life_days), self.similarity, events)
@@ -50,14 +56,34 @@ class Content(Source):
 
     def evidences(self, events: Events, items: np.ndarray) -> Sequence[dict | None]:
         found = strongest(self.similarity, events.tastes(self.half_life_days), items)
-        return [each and {**each, "alike": True} for each in found]
+        if self.told is None:
+            return [each and {**each, "alike": True} for each in found]
+        return [
+            each and {**each, "alike": True, **self._same(each["item"], item)}
+            for each, item in zip(found, items.tolist(), strict=True)
+        ]
+
+    def _same(self, one: int, other: int) -> dict[str, list[str]]:
+        shared = self.told.same(one, other) if self.told else []
+        return {"same": shared} if shared else {}
 
     def arrays(self) -> Arrays:
-        return {**pack(self.similarity), "parameters": np.array([self.half_life_days])}
+        own = {**pack(self.similarity), "parameters": np.array([self.half_life_days])}
+        return own | (self.told.arrays() if self.told else {})
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Content:
-        return cls(unpack(arrays), float(arrays["parameters"][0]))
+        return cls(unpack(arrays), float(arrays["parameters"][0]), Told.from_arrays(arrays))
+
+
+def _of_fields(titles: list[list[str]], more: list[Beyond]) -> tuple[sparse.csr_array, Told]:
+    column: dict[str, int] = {}
+    read = Fields.of(titles, more, column)
+    spread, n = read.spread(), len(titles)
+    idf = rarity(spread, n)
+    fields = read.with_keywords(idf, spread, n)
+    assert read.description is not None
+    return fields.vectors(idf, spread, n), Told.of(fields, read.description.indices, column, spread)
 
 
 def words(catalogue: Catalogue, row: int) -> list[str]:
@@ -65,7 +91,7 @@ def words(catalogue: Catalogue, row: int) -> list[str]:
     title, brand = (str(catalogue.value(name, row) or "") for name in ("title", "brand"))
     labels = [f"brand:{brand.lower()}"] if brand else []
     labels += [f"category:{str(each).lower()}" for each in catalogue.value("categories", row) or []]
-    return [*_WORD.findall(title.lower()), *labels]
+    return [*WORD.findall(title.lower()), *labels]
 
 
 def tfidf(documents: list[list[str]]) -> sparse.csr_array:

@@ -15,7 +15,7 @@ from scipy.linalg import lapack
 
 from engine.interactions import Catalogue, Events
 from engine.sources.base import Arrays, Source
-from engine.sources.neighbours import Taste, arrays_of, strongest_of, strongest_told
+from engine.sources.neighbours import Taste, arrays_of, strongest_of
 
 TOGETHER = 2_048  # rows whose least squares are improved together: what a step reads stays in the cache
 SOLVED = 256  # users whose systems are held at once: (SOLVED, factors, factors) float32
@@ -97,15 +97,6 @@ class Factors(Source):
         found: np.ndarray = self.axes[0] @ (solved / own.scale)
         return found
 
-    def _solved(self, taste: Taste, wanted: np.ndarray) -> np.ndarray:
-        """The inverse of the user's normal equations times `wanted`, (factors,) or (factors, n)."""
-        own, axes = self._own(taste), self.axes[0]
-        scale = own.scale if wanted.ndim == 1 else own.scale[:, None]
-        turned = (axes.T @ wanted) / scale
-        solved = turned - own.rows.T @ own.small(own.rows @ turned) if own.few else own.small(turned)
-        found: np.ndarray = axes @ (solved / scale)
-        return found
-
     @cached_property
     def axes(self) -> tuple[np.ndarray, np.ndarray]:
         """Main directions of the items, (factors, factors), a column each, and the Gram matrix along them, (factors,)."""
@@ -146,19 +137,16 @@ class Factors(Source):
 
     def evidences(self, events: Events, items: np.ndarray) -> Sequence[dict | None]:
         """How much of the score each item of the history accounts for: Hu, Koren and Volinsky, section 5."""
-        tastes, wanted = events.tastes(self.half_life_days), self.items[items].T
+        tastes = events.tastes(self.half_life_days)
         if not tastes.nnz:
             return [None] * len(items)
         if isinstance(tastes, Taste):
-            from engine import (
-                compiled,  # where it is asked for: a job that answers nobody need not load a compiler
-            )
-
-            # Of solved columns, each is a row that lies together.
-            toward = np.ascontiguousarray(self._solved(tastes, wanted).T)
-            found = compiled.strongest_product(toward, tastes.indices, tastes.data, self.items)
-            return strongest_told(tastes.indices, *found)
-        toward = np.linalg.solve(self._systems(tastes)[0], wanted)
+            own, root = self._own(tastes), np.sqrt(tastes.data)
+            wanted = (self.items[items] @ self.axes[0] / own.scale).T
+            # With few rows, rows (I + rows' rows)^-1 = (I + rows rows')^-1 rows.
+            parts = own.small(own.rows @ wanted) if own.few else own.rows @ own.small(wanted)
+            return strongest_of(tastes.indices, root[:, None] * parts)
+        toward = np.linalg.solve(self._systems(tastes)[0], self.items[items].T)
         return strongest_of(tastes.indices, tastes.data[:, None] * (self.items[tastes.indices] @ toward))
 
     def arrays(self) -> Arrays:

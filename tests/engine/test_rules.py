@@ -199,6 +199,25 @@ def test_already_goes_by_type_and_window() -> None:
     assert had(state, [Rules()], now) == set()
 
 
+@given(
+    prices=st.lists(
+        st.one_of(st.none(), st.sampled_from([0.0, 1.0, 1.5, 2.0, 9.0])), min_size=1, max_size=30
+    ),
+    least=st.sampled_from([None, 0.0, 1.0, 1.2, 9.5]),
+    span=st.sampled_from([None, 0.0, 0.5, 20.0]),
+)
+@settings(max_examples=200, deadline=None)
+def test_a_range_of_prices_is_what_its_checks_say(prices, least, span) -> None:
+    """However much of the catalogue is outside: it is written the other way round then."""
+    frame = pd.DataFrame({"item_id": [f"i{row:02d}" for row in range(len(prices))], "price": prices})
+    assortment = Assortment.of(Catalogue.of(frame))
+    rules = Rules(price=PriceRange(min=least, max=None if span is None else (least or 0.0) + span))
+    wanted = np.ones(len(prices), bool)
+    for _, mask in assortment.checks(rules):
+        wanted &= mask
+    assert assortment.allowed([rules]).tolist() == wanted.tolist()
+
+
 def test_columns_that_did_not_change_are_read_once() -> None:
     frame = pd.DataFrame(
         {"item_id": ["a", "b"], "brand": ["x", "y"], "categories": [["c"], []], "price": [1.0, 2.0]}

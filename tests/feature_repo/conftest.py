@@ -13,9 +13,10 @@ from aisle.settings import Settings
 from aisle.stages import StepContext
 from feature_repo import publish
 from jobs import gold
-from tests.shop import purchases, write_silver
+from tests.shop import _write, purchases, write_silver
 
 AS_OF_DAY = datetime(2011, 9, 1, tzinfo=UTC)
+IDLE = {"user_id": "was imported and did nothing", "country": "Spain"}
 
 
 @pytest.fixture(scope="package")
@@ -31,6 +32,10 @@ def shop(spark, events: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) 
         settings_module.load.cache_clear()
         settings = settings_module.load()
         write_silver(events)
+        _write(
+            "silver.user_updates",
+            pd.DataFrame([{**IDLE, "updated_at": pd.Timestamp("2011-03-01", tz="UTC")}]),
+        )
         told = gold.run(settings, StepContext(as_of=AS_OF_DAY, run_id="test", params={}))
         publish.run(settings, StepContext(run_id="test", params={"upstream": {"features.gold": told}}))
         yield settings

@@ -12,7 +12,8 @@ import pytest
 from aisle import features, lake
 from aisle.columns import AS_OF
 from aisle.settings import Settings
-from tests.feature_repo.conftest import AS_OF_DAY
+from serving.features import OnlineStore
+from tests.feature_repo.conftest import AS_OF_DAY, IDLE
 from training.dataset import Cuts, build
 
 pytestmark = pytest.mark.spark
@@ -103,3 +104,9 @@ def test_the_catalogue_says_what_everything_is(shop: Settings) -> None:
             assert each.tags, each.name
     for view in store.list_feature_views():
         assert all(field.description for field in view.schema), view.name
+
+
+def test_who_only_has_attributes_is_online_with_their_segment(shop: Settings) -> None:
+    found = OnlineStore(shop).read("retrieval_v1", [IDLE["user_id"], "nobody"])
+    assert [(each.country, list(each.item_ids)) for each in found] == [("Spain", []), (None, [])]
+    assert features.histories(AS_OF_DAY, IDLE["user_id"])["country"].tolist() == ["Spain"]

@@ -237,3 +237,21 @@ def test_where_purchases_ended_long_before_the_newest_click_training_finds_its_c
     cuts = {(end - timedelta(days=days)).isoformat() for days in (0, *gold.grid.cuts(shop))}
     assert cuts <= set(features.built().points)
     assert len(table("user_stats", end)) == bought["user_id"].nunique()
+
+
+def test_where_nobody_buys_popular_is_what_people_click_until_somebody_buys(
+    spark, settings: Settings, events: pd.DataFrame
+) -> None:
+    sold = events[events["event_type"].eq("purchase")]
+    write_silver(sold.assign(event_type="click"))
+    gold.run(settings, at(AS_OF))
+    before = sold[sold["event_time"] < AS_OF]
+    who = before["user_id"].fillna(before["session_id"])
+    clicked = who.groupby(before["item_id"]).nunique()
+    found = table("item_stats", AS_OF).set_index("item_id")["n_buyers"]
+    assert found.sort_index().tolist() == clicked.sort_index().tolist()
+
+    write_silver(before.head(1).assign(event_id="bought"), "two")
+    gold.run(settings, at(AS_OF))
+    assert features.built().goal == ["purchase"]
+    assert table("item_stats", AS_OF)["n_buyers"].sum() == 1, "every point is counted anew by purchases"

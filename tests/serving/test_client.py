@@ -55,6 +55,7 @@ def test_what_the_shop_tells(shop: Aisle) -> None:
     assert shop.prefer("cl 1", "i004", "hide")["accepted"] == 1
     assert shop.rate("cl 1", "i003", 4.5, text="Bright")["accepted"] == 1
     assert [each["event_type"] for each in shop.history("cl 1")["events"]] == ["rating", "hide"]
+    assert shop.revise("cl 1", "i003", text=None)["accepted"] == 1
     assert shop.unrate("cl 1", "i003")["accepted"] == 1
     assert [each["event_type"] for each in shop.history("cl 1")["events"]] == ["hide"]
     assert shop.export_user("cl 1")["user_id"] == "cl 1"

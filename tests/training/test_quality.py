@@ -152,10 +152,17 @@ def test_the_windows_are_those_of_training(settings, shop_in_the_lake) -> None:
     assert [window.at for window in quality.windows(cuts)] == [cuts.V, cuts.T]
 
 
-def test_a_young_shop_is_told_how_many_days_are_missing(settings, shop_in_the_lake) -> None:
-    young = orders()["time"].min().to_pydatetime() + timedelta(days=60)
+def test_a_shop_of_two_days_is_told_how_many_are_missing(settings, shop_in_the_lake) -> None:
+    young = orders()["time"].min().to_pydatetime() + timedelta(days=1)
     with pytest.raises(TooLittleData, match="and 84 are needed"):
         quality.table(settings, as_of=young)
+
+
+def test_a_young_shop_is_judged_on_shorter_windows(settings, shop_in_the_lake, capsys) -> None:
+    first = orders()["time"].min().to_pydatetime()
+    cuts = quality.cuts_of(settings, first + timedelta(days=60))
+    assert [(cuts.A - cuts.T).days, (cuts.T - cuts.V).days] == [20, 20]
+    assert "20 of them test instead of 28, 20 validate instead of 28" in capsys.readouterr().err
 
 
 def test_without_data_the_way_out_is_named(settings, aisle_home) -> None:
