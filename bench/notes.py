@@ -39,7 +39,7 @@ TRIED: dict[str, tuple[str, ...]] = {  # a pattern of labels
         "the same slots by standard score, quantile or margin to an item's 12th best user: coverage .79 / .81 / .80 and .55 / .58 / .60 with "
         "three, prices made for each column alone; by the score alone .59 and .34; at random .83 and .74 for -5.6 / -5.8 %",
         "slots only where the ranker expects little of a place: .76 for -2.4 %, all items; of new ones -9 %, where its scores do not tell",
-        "bound: every pair chosen at once for all users by calibrated chances, nearly twice ALS's coverage costs -.9 / -.4 to -1 %",
+        "every pair chosen at once for all users, greedily by calibrated chances, which no request can do: nearly twice ALS's coverage costs -.9 / -.4 to -1 %",
     ),
     r"online_retail, [135] events told, (all|new) recall@20 over popularity": NEW_USERS,
 }

@@ -30,6 +30,7 @@ from engine.sources.two_tower import TwoTower
 from engine.trends import Trends
 
 NEIGHBOURS = 200  # items of content that a new one is held to be like, as `Content.fit` keeps
+AT_ONCE = 64  # new items that are compared with all others at once: 12 bytes for each of the others, where all have a word in common
 TOWER_NEIGHBOURS = 10  # of them that speak for its place in the two-tower
 
 
@@ -94,7 +95,9 @@ def grow(
     found: dict[str, Any] = {}
     for name, source in sources.items():
         breathe()
-        if isinstance(source, Content):
+        if isinstance(source, Grown):
+            found[name] = replace(source, n_items=len(grown))  # of the fitted one, not one within the other
+        elif isinstance(source, Content):
             found[name] = replace(source, similarity=_with_rows(source.similarity, alike), told=told)
         elif isinstance(source, TwoTower):
             found[name] = _tower(source, grown, alike[:, :n])
@@ -178,9 +181,13 @@ def likeness(
         fields, spread, grown = _fields(known, fresh, told, more)
     found = fields.vectors(rarity(spread, len(catalogue)), spread, len(catalogue))
     # The new items' words alone are looked up, each among the items that have it: the rest of the catalogue is not multiplied.
-    alike = sparse.csr_array(found[n_fitted:] @ sparse.csr_array(found.T))
-    alike.data[alike.indices == rows_of(alike) + n_fitted] = 0.0
-    return keep_largest_of_rows(alike, NEIGHBOURS), grown
+    of_words, parts = sparse.csr_array(found.T), []
+    for start in range(n_fitted, len(catalogue), AT_ONCE):
+        breathe()
+        some = sparse.csr_array(found[start : start + AT_ONCE] @ of_words)
+        some.data[some.indices == rows_of(some) + start] = 0.0
+        parts.append(keep_largest_of_rows(some, NEIGHBOURS))
+    return sparse.csr_array(sparse.vstack(parts, format="csr")), grown
 
 
 def _fields(

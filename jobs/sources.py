@@ -27,6 +27,8 @@ FORMATS = {
     ".csv": "csv",
     ".tsv": "csv",
     ".txt": "csv",
+    ".dat": "csv",
+    ".data": "csv",
     ".jsonl": "json",
     ".ndjson": "json",
     ".json": "json",

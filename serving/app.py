@@ -126,6 +126,7 @@ class Service:
         self.searching.prepare(loaded.recommender, first=current is None)
         # Of the same version anew, views are kept under one name: the one that answers would be made again and again.
         if current and current.pointer.version != loaded.pointer.version:
+            self.overlay.prepare(loaded)
             self.searching.views.of(self.answers.views.make_ready(loaded))
 
     def _swapped(self, loaded: Loaded | None) -> None:

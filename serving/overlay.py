@@ -3,7 +3,8 @@
 Three speeds. Stock is a look-up. A price, a title or a deletion of a known item is a new `Catalogue` around the same
 arrays: milliseconds, made by the first answer that needs it. A new item has to be placed among the others
 (`engine.new_items.grow`), which reads the catalogue's words anew: seconds on a large one, so a thread does it, and until it
-is done the item is known to `stock` and `title`, but not recommended.
+is done the item is known to `stock` and `title`, but not recommended. Those that silver has and no release are placed first
+(`serving.newcomers`), and what was told lies over them as over a release's own.
 """
 
 from __future__ import annotations
@@ -13,20 +14,19 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import batched
 from typing import Any
-
-import pandas as pd
 
 from aisle.segment import Segment
 from engine.recommender import Recommender
 from engine.sources.content_words import FIELDS
 from serving.laying import is_deleted, laid_over, shows
 from serving.live import Loaded, beside_requests
+from serving.newcomers import Newcomers, placed
 from serving.release import Pointer
 from serving.sessions import Profile
-from serving.shelf import Shelf
+from serving.shelf import ROW, Shelf
 from serving.told import ITEM_FIELDS, SHOWN, USER_FIELDS, Row, Told, fields_of, part, rows_of
 
 log = logging.getLogger("aisle.overlay")
@@ -43,10 +43,16 @@ RELEASES = 3  # that are kept laid over: served now, the one before, a canary
 
 @dataclass(frozen=True)
 class _Base:
-    """A released recommender, or one grown by new items. added: what was read of each, beyond what is shown of it."""
+    """A released recommender, or one grown by new items. newcomers: those of silver, which lie under those that were told.
+    added: what was read of each of the latter, beyond what is shown of it."""
 
     recommender: Recommender
+    newcomers: Newcomers
     added: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, released: Recommender) -> _Base:
+        return cls(released, Newcomers.none(released))
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ class Overlay:
         self._changes: list[str] = []  # items, in the order in which what an answer shows of them changed
         self._laid: OrderedDict[str, _Laid] = OrderedDict()  # by the release's version
         self._lock = threading.Lock()
+        self._placing = threading.Lock()  # one growing at a time
         self._wanted = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._grow, name="overlay", daemon=True)
@@ -210,13 +217,14 @@ class Overlay:
         held = self._laid.get(loaded.pointer.version)
         if held is None or not held.is_over(loaded):
             held = None
+        if held is None or held.shelf != self.shelf.version:
             self._wanted.set()
         whole = held is None or base is not None or held.shelf != self.shelf.version
         if held and not whole:
             told: Iterable[str] = set(self._changes[held.seen :])
             under, base = held.recommender, held.base
         else:
-            base = base or (held.base if held else _Base(loaded.recommender))
+            base = base or (held.base if held else _Base.of(loaded.recommender))
             under, told = base.recommender, list(self.items)
         found = laid_over(
             under, {item: self.items[item] for item in told if item in self.items}, self.shelf, whole
@@ -239,31 +247,55 @@ class Overlay:
             started = time.monotonic()
             try:
                 for held in list(self._laid.values()):
-                    self._grow_one(held)
+                    self.place(held.loaded)
                 self._forget()
             except Exception:  # the released items go on being answered; the next change tries again
                 log.exception("new items could not be placed among the others")
             self._stopping.wait(time.monotonic() - started)  # with its rests, a fifth of one core at most
 
-    def _grow_one(self, held: _Laid) -> None:
-        new = self._new_items(held.loaded)
-        more = {item: fields_of(self.items[item]) for item in new if item in self.items}
-        if all(held.base.added.get(item) == told for item, told in more.items()):
-            return
+    def place(self, loaded: Loaded) -> None:
+        """Lays over a release what it does not know yet of new items, those that silver has and those that were told."""
         started = time.monotonic()
-        frame = pd.DataFrame([{"item_id": item, **told, **more.get(item, {})} for item, told in new.items()])
-        frame["deleted"] = False
-        frame["brand"] = frame["brand"].fillna("")
-        frame["price"] = pd.to_numeric(frame["price"]).astype(float)
-        with beside_requests(after=AT_ONCE):
-            grown = held.loaded.recommender.with_items(frame)
-            grown.faults(unload=False)  # parses and allocates now what the first question would wait for
-            grown.warm()
-        with self._lock:
-            self._lay(held.loaded, _Base(grown, more))
-            self._version += 1
+        with self._placing, beside_requests(after=AT_ONCE):
+            held = self._laid.get(loaded.pointer.version)
+            base = held.base if held and held.is_over(loaded) else _Base.of(loaded.recommender)
+            newcomers = base.newcomers.of(self.shelf)
+            told = {
+                item: each for item, each in self._new_items(loaded).items() if item not in newcomers.items
+            }
+            more = {item: fields_of(self.items[item]) for item in told if item in self.items}
+            same = newcomers.recommender is base.newcomers.recommender
+            if same and all(base.added.get(item) == each for item, each in more.items()):
+                with self._lock:
+                    if held and self._laid.get(loaded.pointer.version) is held:
+                        looked = replace(base, newcomers=newcomers)
+                        self._laid[loaded.pointer.version] = replace(held, base=looked)
+                return
+            silver = self.shelf.rows(list(told))  # of those that were too many to be newcomers
+            nothing = dict.fromkeys(ROW)
+            rows = {
+                item: {**nothing, **silver.get(item, {}), **_said(each), **_said(more.get(item, {}))}
+                for item, each in told.items()
+            }
+            grown = placed(newcomers.recommender, rows)
+            with self._lock:
+                self._lay(loaded, _Base(grown, newcomers, more))
+                self._version += 1
         self.grow_seconds = time.monotonic() - started
-        log.info("%d new items are recommended, placed in %.2f s", len(new), self.grow_seconds)
+        new = len(newcomers.items) + len(told)
+        log.info("%d new items are recommended, placed in %.2f s", new, self.grow_seconds)
+
+    def prepare(self, loaded: Loaded) -> None:
+        """Before a release is swapped in: what shoppers see of new items does not go away with it."""
+        try:
+            self.place(loaded)
+        except Exception:  # its own items can be answered with; the thread tries again
+            log.exception("new items could not be placed among those of version %s", loaded.pointer.version)
+
+    def placed_of(self, version: str) -> str:
+        """Names the items of silver that lie over a release, see `Newcomers.name`."""
+        held = self._laid.get(version)
+        return held.base.newcomers.name if held else ""
 
     def _new_items(self, loaded: Loaded) -> dict[str, dict[str, Any]]:
         """What is shown of the items that a release does not know. Only what changed since the last look is looked at."""
@@ -290,13 +322,20 @@ class Overlay:
         if now == self._forgotten or not self._laid:
             return
         self._forgotten = now
-        releases = [held.loaded.recommender for held in self._laid.values()]
+        held, silver = list(self._laid.values()), self.shelf.delta_version
+        newcomers = [
+            each.base.newcomers.items if each.base.newcomers.silver == silver else frozenset()
+            for each in held
+        ]
         known = [
             (item, told.newest)
             for item, told in list(self.items.items())
             if (shelved := self.shelf.of(item))
             and shelved.updated_at >= told.newest
-            and all(shows(each, item, told) for each in releases)
+            and all(
+                item in new or shows(each.loaded.recommender, item, told)
+                for each, new in zip(held, newcomers, strict=True)
+            )
         ]
         old = (time.time() - USERS_SECONDS) * 1_000_000
         users = [
@@ -313,3 +352,7 @@ class Overlay:
                     del self.items[item]
             for user in users:
                 self.users.pop(user, None)
+
+
+def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None and value != []}

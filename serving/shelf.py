@@ -1,4 +1,4 @@
-"""What silver says of items that the released bundle does not: stock, titles of newer items, deletions.
+"""What silver says of items that the released bundle does not: stock, titles of newer items, deletions, and which items are newer.
 
 Read again when silver.items has a new version. Without a lake nothing is known, and nothing is amiss.
 """
@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from aisle import lake
+from engine.sources.content_words import LONGEST, pairs
 
 log = logging.getLogger("aisle.shelf")
 LOOK_SECONDS = 5.0
+ROW = ("title", "brand", "categories", "price", "description", "tags", "attributes")
 
 
 class Shelved(NamedTuple):
-    """updated_at: epoch microseconds."""
+    """updated_at: epoch microseconds. since: when it came out, the same, as far as silver says; else as updated_at."""
 
     title: str | None
     stock: int | None
     deleted: bool
     updated_at: int
+    since: int = 0
 
 
 class Shelf:
@@ -42,6 +46,23 @@ class Shelf:
 
     def of(self, item_id: str) -> Shelved | None:
         return self._held.get(item_id)
+
+    def unknown(self, known: Collection[str]) -> list[str]:
+        """Items with a title that are for sale, and that `known` has not: those in stock first, of them the newest."""
+        found = [
+            (each.stock is not None and each.stock <= 0, -each.since, item)
+            for item, each in self._held.items()
+            if each.title and not each.deleted and item not in known
+        ]
+        return [item for *_, item in sorted(found)]
+
+    def rows(self, items: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """ROW of each of these items, as `Recommender.with_items` reads it: of the version that was read last, by item."""
+        if not items or self._read < 0:
+            return {}
+        columns, wanted = ["item_id", *ROW], [("item_id", "in", list(items))]
+        table = lake.read("silver.items", columns=columns, filters=wanted, at_version=self._read)
+        return {row.pop("item_id"): _told(row) for row in table.to_pylist()}
 
     def start(self) -> None:
         self._thread.start()
@@ -64,7 +85,7 @@ class Shelf:
         found = lake.version("silver.items")
         if found in (self._read, -1):
             return False
-        names = ["item_id", "title", "stock", "deleted", "updated_at"]
+        names = ["item_id", "title", "stock", "deleted", "updated_at", "released_at"]
         rows = lake.read("silver.items", columns=names, at_version=found).to_pydict()
         self._held = {row[0]: _shelved(*row[1:]) for row in zip(*(rows[name] for name in names), strict=True)}
         self.deleted = frozenset(item for item, each in self._held.items() if each.deleted)
@@ -73,5 +94,25 @@ class Shelf:
         return True
 
 
-def _shelved(title: str | None, stock: int | None, deleted: bool | None, updated_at: Any) -> Shelved:
-    return Shelved(title, stock, bool(deleted), int(updated_at.timestamp() * 1_000_000))
+def _shelved(
+    title: str | None, stock: int | None, deleted: bool | None, updated_at: Any, released_at: Any
+) -> Shelved:
+    updated = _microseconds(updated_at)
+    return Shelved(
+        title, stock, bool(deleted), updated, _microseconds(released_at) if released_at else updated
+    )
+
+
+def _microseconds(moment: Any) -> int:
+    return int(moment.timestamp() * 1_000_000)
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of silver as an items frame has it."""
+    price, description = row["price"], row["description"]
+    return {
+        **row,
+        "price": None if price is None else float(price),
+        "description": description and description[:LONGEST],
+        "attributes": pairs(dict(row["attributes"])) if row["attributes"] else None,
+    }

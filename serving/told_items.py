@@ -50,6 +50,7 @@ class ToldItems:
         younger than its name, never older.
         """
         total, silver = self._total, self.overlay.shelf.delta_version
+        placed = self.overlay.placed_of(view.version)
         if self.overlay.version != view.overlay:
             return None
-        return f"{total:032x}.{silver}.{len(view)}"
+        return f"{total:032x}.{silver}.{len(view)}{placed and '.'}{placed}"

@@ -345,7 +345,7 @@ class Overlaid:
         from serving.told import Told
 
         self.items: dict[str, Told] = {}
-        self.version = 0
+        self.version, self.placed = 0, ""
         self.shelf = type("Shelf", (), {"delta_version": 3})()
 
     def take(self, rows: list[dict]) -> None:
@@ -354,6 +354,9 @@ class Overlaid:
         for row in rows:
             self.items.setdefault(row["item_id"], Told()).fold(row, ITEM_FIELDS)
             self.version += 1
+
+    def placed_of(self, version: str) -> str:
+        return self.placed
 
 
 def test_who_was_told_the_same_has_the_same_name() -> None:
@@ -369,8 +372,12 @@ def test_who_was_told_the_same_has_the_same_name() -> None:
         for row in order:
             overlay.take([row])
             told.take("items", [row])
-        view = type("View", (), {"overlay": overlay.version, "__len__": lambda self: 40})()
+        shown = {"overlay": overlay.version, "version": "1", "__len__": lambda self: 40}
+        view = type("View", (), shown)()
         names.append(told.of(view))
+        overlay.placed = "others"
+        assert told.of(view) != names[-1], "other items of silver lie over the release"
+        overlay.placed = ""
         overlay.version += 1
         assert told.of(view) is None, "more was told since the view was made"
     assert len(set(names)) == 1, "the stock of 0 was forgotten by all of them"
