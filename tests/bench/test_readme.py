@@ -50,6 +50,7 @@ def test_a_row_of_the_table_is_the_benchs(named: str) -> None:
         ("gowalla", "recall@20", r"recall@20 is (\S+) for Gowalla \(best peer here (\.\d+)"),
         ("amazon_cds", "recall@20", r"and (\S+) for Amazon-CDs \((\.\d+)"),
         ("beauty", "ndcg@10", r"NDCG@10 is (\S+) \((\.\d+)"),
+        ("toys", "ndcg@10", r"those of Toys (\S+) \((\.\d+)"),
     ],
 )
 def test_the_other_sets_are_the_benchs(name: str, metric: str, says: str) -> None:
