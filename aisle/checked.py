@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ModelWrapValidatorHandler, TypeAdapter, ValidationError, model_validator
-from pydantic_core import InitErrorDetails
+from pydantic_core import InitErrorDetails, SchemaValidator, core_schema
 
 Rule = Callable[..., Sequence[str]]
 
@@ -31,7 +31,7 @@ class Checked(BaseModel):
         try:
             found = handler(given)
         except ValidationError as error:
-            faults = told(cls.between, _sound(cls, given, error))
+            faults = told(cls.between, _sound_fields(cls, given, error))
             if not faults:
                 raise
             raise _as_error(cls, given, [*map(_again, error.errors(include_url=False)), *faults]) from None
@@ -40,6 +40,36 @@ class Checked(BaseModel):
             if rule(*reads(values)):
                 raise _as_error(cls, given, told(cls.between, values))
         return found
+
+    def _sound(self) -> Self:
+        """Raises ValueError with the first fault."""
+        for rule, reads in _ready(type(self)):
+            for fault in rule(*reads(self.__dict__)):
+                raise ValueError(fault)
+        return self
+
+
+def of_sound(model: type[BaseModel]) -> SchemaValidator:
+    """Makes of sound JSON what `model_validate_json` makes, in less time; of any other it only says that it is not sound.
+
+    To tell every fault a document is taken apart into Python's objects first, at each model in it; this reads it once.
+    """
+    return SchemaValidator(_reading_once(model.__pydantic_core_schema__))
+
+
+def _reading_once(schema: Any) -> Any:
+    """A core schema whose models check what is between their fields after those, and nothing around them."""
+    if isinstance(schema, list):
+        return [_reading_once(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: _reading_once(each) for name, each in schema.items()}
+    if found.get("type") != "function-wrap":
+        return found
+    checked = getattr(found["function"]["function"], "__self__", None)
+    if not (isinstance(checked, type) and issubclass(checked, Checked)):
+        return found
+    return core_schema.no_info_after_validator_function(checked._sound, found["schema"], ref=found.get("ref"))
 
 
 @cache
@@ -73,7 +103,7 @@ def told(rules: Sequence[Rule], sound: Mapping[str, Any]) -> list[InitErrorDetai
     ]
 
 
-def _sound(model: type[Checked], given: Any, error: ValidationError) -> dict[str, Any]:
+def _sound_fields(model: type[Checked], given: Any, error: ValidationError) -> dict[str, Any]:
     """The fields of a faulty document that rules take and that are sound by themselves, as the model would have them."""
     if not isinstance(given, dict):
         return {}

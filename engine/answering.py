@@ -71,7 +71,9 @@ class Answering(Scoring):
         if scores != before:
             moved = [now - was if now != was else 0.0 for now, was in zip(scores, before, strict=True)]
             parts[:, self.kinds.names.index("rules")] = moved
-        reasons = explain.reasons(self.sources, self.kinds, parts, events, items, self.catalogue, written)
+        reasons = explain.reasons(
+            self.sources, self.kinds, parts, events, items, self.catalogue, written, self.recipe.goal
+        )
         ids = self.catalogue.item_ids
         return list(map(Recommended, [ids[item] for item in items.tolist()], scores, reasons))
 

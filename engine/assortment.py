@@ -120,22 +120,21 @@ class Assortment:
 
     @cached_property
     def by_price(self) -> tuple[np.ndarray, np.ndarray]:
-        """Prices, ascending, those that are not known last, and the row of each."""
+        """The prices that are known, ascending, and the row of each, then the rows of the others."""
         order = np.argsort(self.price)
-        return self.price[order], order
+        return self.price[order[: np.count_nonzero(~np.isnan(self.price))]], order
 
     def _keep_priced(self, allowed: np.ndarray, price: PriceRange) -> None:
         """Takes from `allowed` (n_items,) bool, in place, what `checks` says of a range; where few items are outside, in their time."""
         if price.min is None and price.max is None:
             return
-        prices, order = self.by_price
-        known = prices[: np.searchsorted(prices, np.nan)]
-        first = 0 if price.min is None else np.searchsorted(known, price.min, "left")
-        end = len(known) if price.max is None else np.searchsorted(known, price.max, "right")
-        if 2 * (end - first) > len(prices):
+        known, order = self.by_price
+        first = 0 if price.min is None else known.searchsorted(price.min, "left")
+        end = len(known) if price.max is None else known.searchsorted(price.max, "right")
+        if 2 * (end - first) > len(order):
             allowed[order[:first]] = allowed[order[end:]] = False
         else:
-            inside = np.zeros(len(prices), bool)
+            inside = np.zeros(len(order), bool)
             inside[order[first:end]] = True
             allowed &= inside
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.blend import Weights
-from engine.interactions import Catalogue, Events
+from engine.interactions import PURCHASE, Catalogue, Events
 from engine.sources.base import Source
 from engine.state import DAY, UserState, epoch
 
@@ -122,6 +122,7 @@ def reasons(
     items: np.ndarray,
     catalogue: Catalogue,
     written: int | None = None,
+    goal: str = PURCHASE,
 ) -> list[dict[str, Any]]:
     """source, evidence and parts of each item (n,) for the one user of `events`.
 
@@ -133,10 +134,15 @@ def reasons(
     {'item_id', 'title', 'share', 'event_type'} of the history's item that spoke loudest, with 'alike' where its words
     did, and then 'same', tags and attributes that both items have, if any; {'popular_in'} the user's country where the item is bought more than elsewhere, else None; {'taste': True}
     for the two-tower, beside the history's item, or with 'event_type' where no single one moved the score;
-    {'buyers_7d', 'buyers_30d', 'trending': True} of what is bought more lately than before.
+    {'buyers_7d', 'buyers_30d', 'trending': True} of what is bought more lately than before. 'goal' in what tells of others: what stands
+    for purchases in a shop that knows none.
     """
     said = _said(sources, kinds, values, events, items)
     told = _named([evidence for _, evidence in said], catalogue, events)
+    if goal != PURCHASE:
+        for each in told:
+            if "trending" in each or "item_id" in each:
+                each["goal"] = goal
     parts: Sequence[Any] = kinds.named(values) if written is None else kinds.written(values, written)
     return [
         {"source": source, "evidence": evidence, "parts": each}

@@ -70,6 +70,11 @@ class Recipe(BaseModel):
         return {**values, "event_weights": new, "never_again": never}
 
     @property
+    def goal(self) -> str:
+        """What a reason says that others did: "purchase", or what stands for it, the most telling kind first."""
+        return self.bought[0] if self.bought else goal.PURCHASES[0]
+
+    @property
     def counting(self) -> Counting:
         return Counting(self.never_again, self.unclicked_impressions, self.unclicked_weight, self.bought)
 

@@ -41,7 +41,7 @@ def layout(readable: Path, header: tuple[str, ...] = (), delimiter: str = "") ->
     found = tuple(name.strip() for name in names[delimiter])
     if header and len(header) != len(found):
         raise BadMapping(
-            f"[source] header names {len(header)} columns ({', '.join(header)}) and the first line has {len(found)}, taken apart by {delimiter!r}: {first.strip()[:100]}; where it is another delimiter, say it: [source] delimiter = \"::\""
+            f'[source] header names {len(header)} columns ({", ".join(header)}) and the first line has {len(found)}, taken apart by {delimiter!r}: {first.strip()[:100]}; where it is another delimiter, say it: [source] delimiter = "::"'
         )
     return Layout(blank, delimiter, header or found, not header)
 

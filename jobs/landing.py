@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -45,7 +45,10 @@ MALFORMED = {
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import did. `already`: the batch was there; `status` is then what the ledger says of it. ratings: see jobs.rated."""
+    """What an import did. `already`: the batch was there; `status` is then what the ledger says of it. ratings: see jobs.rated.
+
+    otherwise: batches that have lines of the same file, read by another mapping.
+    """
 
     batch_id: str
     kind: str
@@ -59,6 +62,7 @@ class ImportReport:
     status: str
     seconds: float
     ratings: dict[str, Any] | None = None
+    otherwise: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -84,6 +88,11 @@ class ImportReport:
             )
         if self.outside_window:
             lines.append(f"  left out  {self.outside_window:>9,}  lines outside the window")
+        if self.otherwise:
+            lines.append(
+                f"  This file came before by another mapping (batch {', '.join(self.otherwise)}). Events that silver has stay as that one read "
+                "them, and these are repetitions: to read all of them anew, import into an empty AISLE_HOME"
+            )
         return "\n".join([*lines, "Next: aisle run ingest"])
 
 
@@ -157,7 +166,29 @@ def _report(manifest: dict[str, Any], path: Path, started: float, already: bool,
         status=status,
         seconds=round(time.monotonic() - started, 2),
         ratings=manifest.get("ratings"),
+        otherwise=[] if already else _otherwise(manifest),
     )
+
+
+def _otherwise(manifest: dict[str, Any]) -> list[str]:
+    """Batches that were not refused, with events of the same bytes read by another mapping; their ids are digests of lines, as these are.
+
+    An item or a user is told anew by any later line, so that they have no such batches.
+    """
+    if manifest["kind"] != "events" or manifest["ids"] != "derived":
+        return []
+    refused = {batch for batch, row in ledger.latest().items() if row["status"] == ledger.REJECTED}
+    told = [
+        json.loads(each.read_text()) for each in sorted(landing(manifest["kind"]).glob("*/manifest.json"))
+    ]
+    return [
+        each["batch_id"]
+        for each in told
+        if each.get("file_sha256") == manifest["file_sha256"]
+        and each.get("mapping_sha256") != manifest["mapping_sha256"]
+        and each.get("ids") == "derived"
+        and each["batch_id"] not in refused
+    ]
 
 
 def _write(

@@ -111,6 +111,8 @@ def metrics_finite(found: Comparison, gate: Gate) -> Iterator[Verdict]:
 def enough_users(found: Comparison, gate: Gate) -> Iterator[Verdict]:
     enough = found.users >= gate.min_users
     sentence = f"{found.users} held-out users, {gate.min_users} are needed"
+    if not enough:
+        sentence += ": a longer training.test_days holds out more, or lower gate.min_users"
     yield Verdict(
         "enough_users",
         PASSED if enough else BLOCKED,

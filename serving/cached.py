@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections import Counter, OrderedDict
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -50,6 +51,25 @@ class Lru[Value]:
         return len(self._held)
 
 
+class Named(Collection[str]):
+    """Ids of `rows` (n,) of a catalogue, each looked up when it is asked for: of the hundreds that an answer keeps most never are, and
+    a list of them would touch every one, in memory that nothing else of the request reads."""
+
+    __slots__ = "_all", "_rows"
+
+    def __init__(self, all_ids: Sequence[str], rows: np.ndarray):
+        self._all, self._rows = all_ids, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self._all.__getitem__, self._rows.tolist())
+
+    def __contains__(self, item: object) -> bool:
+        return any(item == each for each in self)
+
+
 @dataclass(frozen=True)
 class Pool:
     """What is left of an ordering when the answer is out: enough to make further pages of. By id, because releases change.
@@ -58,7 +78,7 @@ class Pool:
     """
 
     rung: str
-    ids: list[str]
+    ids: Collection[str]
     scores: np.ndarray
     own: int
     state: UserState

@@ -17,7 +17,7 @@ from engine.recommender import Recommended
 from engine.state import UserState
 from serving import reasons
 from serving.asking import Ask
-from serving.cached import Pool
+from serving.cached import Named, Pool
 from serving.exposures import Shown
 from serving.ladder import climb
 from serving.rulebook import Version
@@ -107,10 +107,9 @@ def work(
         log.exception("the reasons of rung %s failed", listing.rung)
         told = replace(listing, own=0, head=Head(listing.rung, np.empty(0))).told(rows)
         lost.append("reasons_failed")
-    ids = view.recommender.catalogue.item_ids
     pool = Pool(
         listing.rung,
-        [ids[row] for row in listing.order.tolist()],
+        Named(view.recommender.catalogue.item_ids, listing.order),
         listing.head.scores[listing.order],
         listing.own,
         state,
@@ -132,11 +131,10 @@ def made(
 ) -> Made:
     """A page as it goes out. start: places before it."""
     pinned = set(places.pins.values())
-    items, shown, titles, prices = [], [], view.titles, view.prices
+    items, sources, titles, prices = [], [], view.titles, view.prices
     scores = np.array([each.score for each in told])
     rounded = np.where(np.isfinite(scores), scores, 0.0).round(6).tolist()
     for place, row, (item_id, _, reason), score in zip(count(start + 1), rows, told, rounded, strict=False):
-        source = MARK if MARK in reason["evidence"] and row not in pinned else reason["source"]
         item: dict[str, Any] = {
             "item_id": item_id,
             "title": titles[row],
@@ -148,5 +146,6 @@ def made(
         if row in pinned:
             item["pinned"] = True
         items.append(item)
-        shown.append(Shown(item_id, place, source, score))
-    return Made(pool, orjson.dumps(items, option=orjson.OPT_SERIALIZE_NUMPY), tuple(shown), more)
+        sources.append(MARK if MARK in reason["evidence"] and row not in pinned else reason["source"])
+    shown = tuple(map(Shown, [each.item_id for each in told], count(start + 1), sources, rounded))
+    return Made(pool, orjson.dumps(items, option=orjson.OPT_SERIALIZE_NUMPY), shown, more)

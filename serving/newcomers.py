@@ -22,7 +22,7 @@ from serving.shelf import Shelf
 log = logging.getLogger("aisle.newcomers")
 # A catalogue may hold ten dead products for each that sells, and an item without an event costs memory and time as any other.
 LEAST = 1_000  # newcomers that are placed whatever the release; more of them, as many as it has items
-MOST = 20_000
+MOST = 10_000
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Newcomers:
     def of(self, shelf: Shelf) -> Newcomers:
         """As silver has them now: the same recommender where nothing changed of what it was made from.
 
-        20 s of work for 20,000 items among 100,000 on one core; with rests, where its thread is to have them.
+        Milliseconds of work an item on a large catalogue; with rests, where its thread is to have them.
         """
         silver = shelf.delta_version
         if silver == self.silver:

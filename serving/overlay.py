@@ -38,6 +38,8 @@ ATOMIC = 100  # rows taken at a time: an answer waits for them, at most a millis
 AT_ONCE = (
     0.2  # seconds of work on new items without a rest: a shop of some thousand items has them placed by then
 )
+RETRY_SECONDS = 30.0  # before a lake that could not be read is asked again for new items
+SWAP_SECONDS = 3.0  # that a release waits at most for new items to be placed among its own
 RELEASES = 3  # that are kept laid over: served now, the one before, a canary
 
 
@@ -89,6 +91,7 @@ class Overlay:
         self._laid: OrderedDict[str, _Laid] = OrderedDict()  # by the release's version
         self._lock = threading.Lock()
         self._placing = threading.Lock()  # one growing at a time
+        self._unread = False  # silver could not be read when its new items were looked for
         self._wanted = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._grow, name="overlay", daemon=True)
@@ -226,9 +229,12 @@ class Overlay:
         else:
             base = base or (held.base if held else _Base.of(loaded.recommender))
             under, told = base.recommender, list(self.items)
-        found = laid_over(
-            under, {item: self.items[item] for item in told if item in self.items}, self.shelf, whole
-        )
+        known = {
+            item: self.items[item]
+            for item in told
+            if item in self.items and not self._superseded(base.newcomers, item)
+        }
+        found = laid_over(under, known, self.shelf, whole)
         laid = _Laid(loaded, base, len(self._changes), self.shelf.version, found)
         self._laid[loaded.pointer.version] = laid
         self._laid.move_to_end(loaded.pointer.version)
@@ -236,12 +242,20 @@ class Overlay:
             self._laid.popitem(last=False)
         return laid
 
+    def _superseded(self, newcomers: Newcomers, item: str) -> bool:
+        """Whether silver spoke of an item after all that was told of it, and what it said is what was placed."""
+        if item not in newcomers.items or newcomers.silver != self.shelf.delta_version:
+            return False
+        told, shelved = self.items[item], self.shelf.of(item)
+        return shelved is not None and shelved.updated_at >= told.newest
+
     # -- new items, in the background
 
     def _grow(self) -> None:
         while not self._stopping.is_set():
-            self._wanted.wait()
+            self._wanted.wait(RETRY_SECONDS if self._unread else None)
             self._wanted.clear()
+            self._unread = False
             if self._stopping.is_set():
                 return
             started = time.monotonic()
@@ -259,19 +273,18 @@ class Overlay:
         with self._placing, beside_requests(after=AT_ONCE):
             held = self._laid.get(loaded.pointer.version)
             base = held.base if held and held.is_over(loaded) else _Base.of(loaded.recommender)
-            newcomers = base.newcomers.of(self.shelf)
+            newcomers = self._newcomers(base.newcomers)
             told = {
                 item: each for item, each in self._new_items(loaded).items() if item not in newcomers.items
             }
             more = {item: fields_of(self.items[item]) for item in told if item in self.items}
             same = newcomers.recommender is base.newcomers.recommender
             if same and all(base.added.get(item) == each for item, each in more.items()):
-                with self._lock:
-                    if held and self._laid.get(loaded.pointer.version) is held:
-                        looked = replace(base, newcomers=newcomers)
-                        self._laid[loaded.pointer.version] = replace(held, base=looked)
+                if newcomers is not base.newcomers:
+                    self._looked(loaded, replace(base, newcomers=newcomers))
                 return
-            silver = self.shelf.rows(list(told))  # of those that were too many to be newcomers
+            # Of those that were too many to be newcomers.
+            silver = {} if self._unread else self.shelf.rows([item for item in told if self.shelf.of(item)])
             nothing = dict.fromkeys(ROW)
             rows = {
                 item: {**nothing, **silver.get(item, {}), **_said(each), **_said(more.get(item, {}))}
@@ -285,12 +298,44 @@ class Overlay:
         new = len(newcomers.items) + len(told)
         log.info("%d new items are recommended, placed in %.2f s", new, self.grow_seconds)
 
-    def prepare(self, loaded: Loaded) -> None:
-        """Before a release is swapped in: what shoppers see of new items does not go away with it."""
+    def _newcomers(self, before: Newcomers) -> Newcomers:
+        """As silver has them; those of before where it cannot be read, since what was told does not wait for it."""
         try:
-            self.place(loaded)
-        except Exception:  # its own items can be answered with; the thread tries again
-            log.exception("new items could not be placed among those of version %s", loaded.pointer.version)
+            return before.of(self.shelf)
+        except Exception as error:
+            self._unread = True
+            log.warning("new items of silver cannot be placed: %s: %s", type(error).__name__, error)
+            return before
+
+    def _looked(self, loaded: Loaded, base: _Base) -> None:
+        """Silver is newer and says the same of newcomers; of some it may have the last word by now."""
+        with self._lock:
+            held = self._laid.get(loaded.pointer.version)
+            if held is None or not held.is_over(loaded):
+                return
+            if any(
+                self._superseded(base.newcomers, item) for item in base.newcomers.items & self.items.keys()
+            ):
+                self._lay(loaded, base)
+                self._version += 1
+            else:
+                self._laid[loaded.pointer.version] = replace(held, base=base)
+
+    def prepare(self, loaded: Loaded) -> None:
+        """Before a release is swapped in: what shoppers see of new items does not go away with it. Where there are so many that
+        they take longer than SWAP_SECONDS, the release comes first: it may be one that somebody goes back to in need."""
+
+        def place() -> None:
+            try:
+                self.place(loaded)
+            except Exception:  # its own items can be answered with; the overlay's thread tries again
+                log.exception(
+                    "new items could not be placed among those of version %s", loaded.pointer.version
+                )
+
+        placing = threading.Thread(target=place, name="overlay-of-the-next", daemon=True)
+        placing.start()
+        placing.join(SWAP_SECONDS)
 
     def placed_of(self, version: str) -> str:
         """Names the items of silver that lie over a release, see `Newcomers.name`."""
@@ -322,19 +367,15 @@ class Overlay:
         if now == self._forgotten or not self._laid:
             return
         self._forgotten = now
-        held, silver = list(self._laid.values()), self.shelf.delta_version
-        newcomers = [
-            each.base.newcomers.items if each.base.newcomers.silver == silver else frozenset()
-            for each in held
-        ]
+        laid = list(self._laid.values())
         known = [
             (item, told.newest)
             for item, told in list(self.items.items())
             if (shelved := self.shelf.of(item))
             and shelved.updated_at >= told.newest
             and all(
-                item in new or shows(each.loaded.recommender, item, told)
-                for each, new in zip(held, newcomers, strict=True)
+                self._superseded(each.base.newcomers, item) or shows(each.loaded.recommender, item, told)
+                for each in laid
             )
         ]
         old = (time.time() - USERS_SECONDS) * 1_000_000

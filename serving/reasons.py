@@ -45,11 +45,22 @@ DID = {
 }
 
 
+OTHERS_DID = {  # of what counts as the shop's goal: of ratings the good ones
+    "purchase": "bought",
+    "rating": "liked",
+    "like": "liked",
+    "cart": "wanted",
+    "click": "looked at",
+    "view": "looked at",
+}
+
+
 def words(evidence: dict[str, Any]) -> str:
     """One line for a shopper.
 
     event_type: what they did, with the item itself (`times`, on so many days, `days_ago` last) or with another one of their
     history (`item_id`, `title`), or with most of it (`taste` without one). same: labels that both items have. popular_in: a country.
+    goal: what others did, where it is no purchase.
     """
     did = DID.get(evidence.get("event_type", ""), "came across")
     if "times" in evidence:
@@ -57,16 +68,18 @@ def words(evidence: dict[str, Any]) -> str:
     if "popular_in" in evidence:
         country = evidence["popular_in"]
         return f"Popular in {country}" if country else "Popular with everybody"
+    did_too = OTHERS_DID.get(evidence.get("goal", "purchase"), "chose")
+    others = f"{'People' if 'goal' in evidence else 'Customers'} who {did_too}"
     if evidence.get("with"):
-        return f"Customers who bought what you are looking at, such as {evidence['title']}, bought it too"
+        return f"{others} what you are looking at, such as {evidence['title']}, {did_too} it too"
     if evidence.get("item_id"):
         name = evidence.get("title") or evidence["item_id"]
         if not (evidence.get("alike") or evidence.get("taste")):
-            return f"Customers who bought {name} bought it too"
+            return f"{others} {name} {did_too} it too"
         same = _same(evidence.get("same", ()))
         return f"Like {name}, which you {did}{same}" if "event_type" in evidence else f"Like {name}{same}"
     if "trending" in evidence:
-        return "Bought more and more lately"
+        return f"{did_too.capitalize()} more and more lately"
     if "curated" in evidence:
         return "Chosen by the shop" if evidence["curated"] else "From our range"
     if evidence.get("taste"):

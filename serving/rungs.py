@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from aisle.errors import NotThere
+from engine.interactions import PURCHASE
 from engine.recommender import Ranked, Recommender
 from engine.sources.content import Content
 from engine.sources.item_item import ItemItem
@@ -42,7 +43,7 @@ def trending(view: View, country: str | None) -> Head | None:
 
     For a country, times how much more of the item it buys than everybody does.
     """
-    trends = view.recommender.trends
+    trends, others = view.recommender.trends, _others(view.recommender)
     week, _, month, _ = trends.recent
     rise = trends.rise
     if view.knows_country(country):
@@ -53,7 +54,7 @@ def trending(view: View, country: str | None) -> Head | None:
         "trending",
         scores,
         "trending",
-        lambda row: {"buyers_7d": int(week[row]), "buyers_30d": int(month[row]), "trending": True},
+        lambda row: {"buyers_7d": int(week[row]), "buyers_30d": int(month[row]), "trending": True, **others},
     )
 
 
@@ -70,11 +71,17 @@ def related(view: View, ask: Ask, together: Together) -> Head | None:
     scores, source = together.scores(recommender, wanted) if bought else _similar(recommender, wanted[0])
     alike = {"alike": True} if source == Content.name else {}
     title = view.titles[recommender.catalogue.index[wanted[0]]]
-    evidence: dict[str, Any] = {"item_id": wanted[0], "title": title, **alike}
+    evidence: dict[str, Any] = {"item_id": wanted[0], "title": title, **alike, **_others(recommender)}
     if len(wanted) > 1:
         evidence["with"] = wanted
     scores = np.where(scores > 0, scores, -np.inf) if bought else scores
     return Head("related", scores, source, lambda _: dict(evidence))
+
+
+def _others(recommender: Recommender) -> dict[str, str]:
+    """What a reason needs to tell of others where nobody buys, see `engine.explain.reasons`."""
+    goal = recommender.recipe.goal
+    return {} if goal == PURCHASE else {"goal": goal}
 
 
 def _similar(recommender: Recommender, item_id: str) -> tuple[np.ndarray, str]:

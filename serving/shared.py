@@ -264,7 +264,7 @@ def packed(made: Made) -> bytes:
     pool = made.pool
     head = {
         "rung": pool.rung,
-        "ids": pool.ids,
+        "ids": list(pool.ids),
         "scores": b64encode(np.asarray(pool.scores, "<f4").tobytes()).decode(),
         "own": pool.own,
         "now": pool.now.isoformat(),

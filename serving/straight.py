@@ -19,6 +19,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from aisle.checked import of_sound
 from serving.headers import from_page
 
 JSON = b"application/json"
@@ -33,7 +34,8 @@ class Straight(APIRoute):
         super().__init__(*args, **more)
         found = question_of(self.dependant)
         if found is not None:
-            self._name, self._model = found
+            self._name, model = found
+            self._sound = of_sound(model)
             self._by_fastapi = AsyncExitStackMiddleware(self.app)
             self.app = self._straight
 
@@ -52,7 +54,8 @@ class Straight(APIRoute):
         if message["type"] != "http.request" or message.get("more_body") or not _says_json(scope):
             return None
         try:
-            return self._model.model_validate_json(message.get("body", b""))
+            question: BaseModel = self._sound.validate_json(message.get("body", b""))
+            return question
         except ValidationError:
             return None
 

@@ -9,9 +9,9 @@ import asyncio
 import json
 import logging
 import re
+import secrets
 import sys
 import time
-import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ _stages: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None
 _EXTRA = ("method", "path", "status", "ms", "stages", "key", "rung", "model_version")
 QUIET = ("/healthz", "/readyz", "/metrics")
 log = logging.getLogger("aisle.api")
+PLAIN = re.compile(r"[A-Za-z0-9._-]{1,64}")  # an id of a request as a caller may give it
 LINES_SECONDS = 0.2  # after which a line about a request is written
 Completed = Callable[[list[tuple[bytes, bytes]], str], list[tuple[bytes, bytes]]]
 Defect = Callable[[Request, Exception], Response]
@@ -143,7 +144,7 @@ class RequestLog:
             return
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"").decode("latin-1")
-        found = given if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", given) else uuid.uuid4().hex
+        found = given if PLAIN.fullmatch(given) else secrets.token_hex(16)
         _request_id.set(found)
         stages: dict[str, float] = {}
         _stages.set(stages)

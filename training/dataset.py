@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NOBODY = (
-    ". No event that is learnt from names a user: map a visitor's lasting id to user_id, or the session's where there is none "
-    "(docs/importing.md, Shops without purchases)"
+    ". No event that is learnt from names a user: map a visitor's lasting id to user_id, or the session's where there is none, "
+    "and import into an empty AISLE_HOME (docs/importing.md, Shops without purchases)"
 )
 MOMENT = "datetime64[us, UTC]"  # of event_timestamp, so that every join of it is between equals
 USER_SERVICE = "retrieval_v1"

@@ -91,7 +91,7 @@ def chosen(
             earlier, validation, Recipe.of(settings), users, settings.training.ranker_users, say=say
         )
     except ValueError as error:
-        raise TooLittleData(f"{error}; import more days, or lower training.validation_days") from None
+        raise TooLittleData(f"{error}; {selection.MORE}") from None
     ablation.keep(judged, folder)
     return recipe, choice
 

@@ -25,7 +25,7 @@ from engine.recommender import Recommender
 from engine.windows import Window
 from training.dataset import Cuts, as_frame, require_span, shortened
 from training.models import with_sequence_where_listed
-from training.selection import select
+from training.selection import MORE, select
 
 OURS = "aisle"
 BLEND = "aisle without ranker"
@@ -103,7 +103,9 @@ def table(settings: Settings, as_of: datetime | None = None, as_json: bool = Fal
             before, validation, test, recipe, training.blend_users, training.ranker_users, _progress
         )
     except ValueError as error:
-        raise TooLittleData(f"no quality table for {cuts.T:%Y-%m-%d} to {cuts.A:%Y-%m-%d}: {error}") from None
+        raise TooLittleData(
+            f"no quality table for {cuts.T:%Y-%m-%d} to {cuts.A:%Y-%m-%d}: {error}; {MORE}"
+        ) from None
     gate = settings.gate
     asked = (gate.bootstrap_samples, gate.confidence, training.seed)
     means, differences = summarise(values, *asked), gains(values, *asked)

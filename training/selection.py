@@ -10,6 +10,12 @@ from engine.recommender import Recommender
 from engine.windows import Window
 from training import ranking
 
+# The way out of what `select` raises.
+MORE = (
+    "import more days, what people viewed and carted as well, or ids that last longer than a visit: "
+    "who comes once is on no two sides of a split"
+)
+
 
 def select(
     earlier: Sequence[Window],

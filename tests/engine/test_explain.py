@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aisle import goal
 from aisle import settings as settings_module
 from aisle.lake import project_root
 from bench import online_retail
@@ -275,3 +276,29 @@ def test_deeds_of_several_items_are_those_of_each() -> None:
         "b": ("view", [6 * day]),
         "d": ("other", [0]),
     }
+
+
+def test_others_are_said_to_have_done_what_the_shop_goes_by(small: Case) -> None:
+    """Where people buy, nothing is said of it; of what a user did alone neither."""
+    model, states = small
+    for kind, said in (("purchase", None), ("rating", "rating")):
+        told = []
+        for state in states:
+            ranked = model.rank(state, CUT)
+            items = np.arange(len(model.catalogue.item_ids))
+            parts = np.zeros((len(items), len(model.kinds.names)))
+            parts[:, model.kinds.names.index("item_item")] = 1.0
+            told += explain.reasons(
+                model.sources, model.kinds, parts, ranked.events, items, model.catalogue, goal=kind
+            )
+        evidences = [each["evidence"] for each in told]
+        assert {each.get("goal") for each in evidences if "item_id" in each} == {said}
+        assert not any(
+            "goal" in each for each in evidences if "item_id" not in each and "trending" not in each
+        )
+
+
+def test_a_recipe_of_ratings_goes_by_ratings() -> None:
+    settings = goal.towards(settings_module.load(), ("rating", "like"))
+    assert Recipe.of(settings).goal == "rating"
+    assert Recipe.of(settings_module.load()).goal == "purchase"

@@ -71,7 +71,7 @@ def test_a_header_that_does_not_fit_is_told(settings: Settings, tmp_path: Path) 
     said, data = tmp_path / "m.toml", tmp_path / "ratings.csv"
     said.write_text(MAPPING.format(more=""))
     data.write_text("1,i1,5\n2,i2,3\n")
-    with pytest.raises((BadFile, BadMapping), match=r"header names 4 columns .* 3"):
+    with pytest.raises((BadFile, BadMapping), match=r"header names 4 columns .* 3.*\[source\] delimiter"):
         import_file(settings, "events", data, said)
 
 
@@ -80,3 +80,27 @@ def test_a_mapping_without_them_is_the_same_batch_as_before() -> None:
     said = plain.model_copy(update={"source": mapping.Origin(header=("u",))})
     assert plain.digest != said.digest
     assert plain.digest == "07e4832383263e3962ad354f8521930b869d75a6125c3ebeb48cc06c4c29b4db"
+
+
+def test_a_file_that_came_by_another_mapping_says_that_its_events_stay(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """Who mends a mapping would else see nothing but duplicates, and not why."""
+    first, mended, data = tmp_path / "a.toml", tmp_path / "b.toml", tmp_path / "clicks.csv"
+    said = """kind = "events"
+[columns]
+event_time = "when"
+item_id = "article"
+event_type = "'click'"
+{whose} = "session"
+"""
+    first.write_text(said.format(whose="session_id"))
+    mended.write_text(said.format(whose="user_id"))
+    data.write_text("session,article,when\ns1,a1,2024-05-01\n")
+    before = import_file(settings, "events", data, first)
+    assert before.otherwise == []
+    assert "another mapping" not in before.as_text()
+    again = import_file(settings, "events", data, mended)
+    assert again.otherwise == [before.batch_id]
+    assert f"another mapping (batch {before.batch_id})" in again.as_text()
+    assert "empty AISLE_HOME" in again.as_text()

@@ -134,6 +134,9 @@ def test_too_few_users_block(shop: Shop, settings: Settings) -> None:
     judged = judge(frame[frame["user_id"].isin(some)], "2", settings, NONE)
     assert "enough_users" in refusing(judged, "blocked")
     assert judged.verdict != "passed"
+    (said,) = [each.sentence for each in judged.verdicts if each.rule == "enough_users"]
+    assert "held-out users, 100 are needed" in said
+    assert "training.test_days" in said
 
 
 def test_another_champion_than_the_one_in_force_blocks(shop: Shop, settings: Settings) -> None:

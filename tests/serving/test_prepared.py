@@ -6,13 +6,14 @@ import threading
 import time
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 
 from aisle import features, lake
 from aisle.features import Built
 from engine.state import UserState
 from serving.asking import Ask
-from serving.cached import Asked, Lru, etag_of, fingerprint, key_of
+from serving.cached import Asked, Lru, Named, etag_of, fingerprint, key_of
 from serving.prepared import busiest
 from tests.serving.test_beside import until
 from tests.serving.test_ladder import Slow, api_over
@@ -50,6 +51,11 @@ def test_an_lru_stands_many_threads() -> None:
     for each in threads:
         each.join()
     assert len(held) == 50
+
+
+def test_ids_are_those_of_the_rows_in_their_order() -> None:
+    found = Named(["a", "b", "c"], np.array([2, 0]))
+    assert (list(found), len(found), "c" in found, "b" in found) == (["c", "a"], 2, True, False)
 
 
 def test_a_key_changes_with_all_that_an_answer_depends_on() -> None:

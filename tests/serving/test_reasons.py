@@ -32,3 +32,23 @@ from serving import reasons
 )
 def test_a_reason_says_what_was_done(evidence: dict, said: str) -> None:
     assert reasons.words(evidence) == said
+
+
+@pytest.mark.parametrize(
+    ("goal", "did"),
+    [
+        ("rating", "liked"),
+        ("like", "liked"),
+        ("cart", "wanted"),
+        ("click", "looked at"),
+        ("view", "looked at"),
+    ],
+)
+def test_nobody_is_said_to_have_bought_where_nobody_buys(goal: str, did: str) -> None:
+    """In a shop of ratings others liked an item, in one of clicks they looked at it."""
+    of = {"item_id": "a", "title": "A", "event_type": "", "goal": goal}
+    assert reasons.words(of) == f"People who {did} A {did} it too"
+    assert reasons.words({**of, "with": ["a", "b"]}) == (
+        f"People who {did} what you are looking at, such as A, {did} it too"
+    )
+    assert reasons.words({"trending": True, "goal": goal}) == f"{did.capitalize()} more and more lately"

@@ -158,6 +158,21 @@ def test_a_shop_of_two_days_is_told_how_many_are_missing(settings, shop_in_the_l
         quality.table(settings, as_of=young)
 
 
+def test_a_shop_where_everybody_buys_once_is_told_what_would_tell_taste(settings, shop_in_the_lake) -> None:
+    """Whoever buys in a window is a stranger there, so that nothing can be chosen or judged."""
+    events = lake.read_frame("silver.interactions")
+    strangers = events.assign(user_id=[f"once {row}" for row in range(len(events))])
+    write_deltalake(
+        lake.table_path("silver.interactions"),
+        pa.Table.from_pandas(
+            strangers, schema=lake.arrow_schema("silver.interactions"), preserve_index=False
+        ),
+        mode="overwrite",
+    )
+    with pytest.raises(TooLittleData, match=r"no blend to choose; import more days.* viewed and carted"):
+        quality.table(settings, as_of=A)
+
+
 def test_a_young_shop_is_judged_on_shorter_windows(settings, shop_in_the_lake, capsys) -> None:
     first = orders()["time"].min().to_pydatetime()
     cuts = quality.cuts_of(settings, first + timedelta(days=60))
