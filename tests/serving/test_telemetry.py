@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -213,13 +214,24 @@ def test_without_an_endpoint_nothing_is_loaded() -> None:
 def test_a_worker_beside_others_is_asked_nothing_before_it_looked_for_its_release(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked = LiveRelease.look
-    monkeypatch.setattr(LiveRelease, "look", lambda live: time.sleep(0.5) or looked(live))
+    look, may_look = LiveRelease.look, threading.Event()
+
+    def looked(live: LiveRelease) -> bool:
+        assert may_look.wait(60)
+        return look(live)
+
+    monkeypatch.setattr(LiveRelease, "look", looked)
     stage_release("1")
-    with running(settings, Kept(), siblings=True) as url:
-        assert httpx.get(f"{url}/readyz", timeout=60).status_code == 200
     with running(settings, Kept()) as url:
         assert httpx.get(f"{url}/readyz", timeout=60).status_code == 503
+        may_look.set()
+    may_look.clear()
+    with running(settings, Kept(), siblings=True) as url, ThreadPoolExecutor(1) as asking_early:
+        answer = asking_early.submit(httpx.get, f"{url}/readyz", timeout=60)
+        with pytest.raises(TimeoutError):
+            answer.result(1)
+        may_look.set()
+        assert answer.result().status_code == 200
 
 
 def test_several_workers_count_together(settings: Settings, aisle_home: Path) -> None:
